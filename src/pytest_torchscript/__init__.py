@@ -1,0 +1,54 @@
+"""A pytest plugin that gates the TorchScript trace of the model under test.
+
+pytest imports this package in every run, so the names below are loaded when first used: torch does not come along.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import GateError, GateFailed, SpecError, SubjectError
+    from .result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
+
+__all__ = [
+    "CellResult",
+    "CheckResult",
+    "Finding",
+    "GateError",
+    "GateFailed",
+    "GateResult",
+    "Outcome",
+    "SpecError",
+    "Status",
+    "SubjectError",
+    "Verdict",
+    "__version__",
+]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "GateError": "errors",
+    "GateFailed": "errors",
+    "SpecError": "errors",
+    "SubjectError": "errors",
+    "CellResult": "result",
+    "CheckResult": "result",
+    "Finding": "result",
+    "GateResult": "result",
+    "Outcome": "result",
+    "Status": "result",
+    "Verdict": "result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

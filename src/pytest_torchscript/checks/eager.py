@@ -1,0 +1,86 @@
+"""The model itself, before any trace."""
+
+from __future__ import annotations
+
+from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
+from ..result import CheckResult, Verdict
+from ..subject.outputs import Mismatch, describe, leaves, tensors
+from ..tracing.trace import quiet
+from .base import Check, Context, finite, state_writes
+
+__all__ = ["Eager"]
+
+
+class Eager(Check):
+    """The model runs, twice, with equal and finite outputs."""
+
+    name = "eager"
+
+    def run(self, context: Context) -> CheckResult:
+        try:
+            first = context.eager(restore=False)
+            second = context.eager()
+        except Exception as error:  # noqa: BLE001 - whatever the model raises is the finding
+            context.restore()
+            return CheckResult.failed(self.name, Verdict.EAGER_FAILURE, context.failure(error))
+        context.expected = first
+        if not finite(first):
+            return self._non_finite(context, first)
+        mismatches = context.compare(second, first)
+        if mismatches:
+            return self._non_deterministic(context, mismatches)
+        return CheckResult.passed(self.name, outputs={path: describe(leaf) for path, leaf in leaves(first)})
+
+    def _recorded(self, context: Context) -> OperationLog:
+        log = OperationLog()
+        with quiet():
+            try:
+                log.record(lambda: context.call.run(context.model))
+            finally:
+                context.restore()
+        return log
+
+    def _non_finite(self, context: Context, output: object) -> CheckResult:
+        findings = []
+        for path, leaf in tensors(output):
+            if leaf.is_floating_point() and not leaf.isfinite().all():
+                nan, infinite = int(leaf.isnan().sum()), int(leaf.isinf().sum())
+                at = leaf.isfinite().logical_not().nonzero()[0].tolist()
+                operation = first_non_finite(self._recorded(context), nan=nan > 0) if not findings else None
+                findings.append(
+                    context.finding(
+                        f"output {path!r} is not finite: {nan} NaN and {infinite} infinite of {leaf.numel()} values, "
+                        f"first at {at}",
+                        path=path,
+                        line=operation.line if operation else None,
+                        where="first at",
+                        hint="give inputs the model answers with finite numbers; a fully masked row gives NaN after softmax",
+                        details={"nan": nan, "infinite": infinite, "index": at},
+                    )
+                )
+        return CheckResult.failed(self.name, Verdict.NON_FINITE, *findings)
+
+    def _non_deterministic(self, context: Context, mismatches: list[Mismatch]) -> CheckResult:
+        # From the same state, is it the same answer? Then it is no randomness but memory, and `purity` says of what.
+        again = [context.eager() for _ in range(2)]
+        context.random = bool(context.compare(again[1], again[0]))
+        if context.random:
+            operation = first_difference(self._recorded(context), self._recorded(context), slack=0.0)
+            line, where = (operation.line if operation else None), "first differs at"
+            hint = "a trace repeats one random draw, or draws anew in every run: switch it off in eval mode"
+        else:
+            line, where = next((line for _, line in state_writes(context) if line), None), "state written at"
+            hint = "keep no state between calls: take it as an input, return it as an output"
+        kept = "" if context.random else ", because the model remembers the call before"
+        findings = [
+            context.finding(
+                f"two runs on the same input differ{kept}: {mismatch.label} by {mismatch.text}",
+                path=mismatch.path,
+                details=mismatch.details(),
+                line=None if index else line,
+                where=where,
+                hint=None if index else hint,
+            )
+            for index, mismatch in enumerate(mismatches)
+        ]
+        return CheckResult.failed(self.name, Verdict.NON_DETERMINISTIC, *findings)

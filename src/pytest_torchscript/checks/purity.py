@@ -1,0 +1,134 @@
+"""What a call leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .. import source
+from ..diagnosis.lines import first_line_where
+from ..result import CheckResult, Finding, Verdict
+from ..subject.inputs import resize
+from ..subject.outputs import clone, identical, tensors
+from ..tracing.trace import quiet
+from .base import Check, Context, finite, state_writes
+
+__all__ = ["Purity"]
+
+
+class Purity(Check):
+    """Calls change neither the inputs nor the model's own state, so the answer does not depend on call history."""
+
+    name = "purity"
+
+    def run(self, context: Context) -> CheckResult:
+        if context.expected is None:
+            return CheckResult.skipped(self.name, "eager failed")
+        writes = state_writes(context)
+        buffers = {name for name, _ in context.model.named_buffers()}
+        findings = self._inputs(context) + [self._written_buffer(context, *write) for write in writes if write[0] in buffers]
+        # Plain attributes are no failure in themselves: many models keep an attention map there for whoever wants it.
+        attributes = [write for write in writes if write[0] not in buffers]
+        if not findings and not context.random:
+            findings += self._history(context, attributes)
+        if findings:
+            return CheckResult.failed(self.name, Verdict.SIDE_EFFECT, *findings)
+        return CheckResult.passed(self.name, attributes_written=[name for name, _ in attributes])
+
+    def _inputs(self, context: Context) -> list[Finding]:
+        """Inputs that a call overwrites."""
+        given = clone(dict(context.inputs))
+        with quiet(), torch.no_grad():
+            try:
+                args, kwargs = context.call.arguments(given)
+                context.model(*args, **kwargs)
+            finally:
+                context.restore()
+        observed = dict(tensors(context.inputs))
+        left = dict(tensors(given))
+        changed = [path for path in {**observed, **left} if _changed(observed.get(path), left.get(path))]
+        return [
+            context.finding(
+                f"a call overwrites its input {path!r}" if path in observed else f"a call adds {path!r} to its input",
+                path=path,
+                line=self._overwritten_at(context, path, observed.get(path)),
+                where="written at",
+                hint="work on a copy of the input: clone(), or the operation without the trailing underscore",
+            )
+            for path in changed
+        ]
+
+    @staticmethod
+    def _overwritten_at(context: Context, path: str, observed: torch.Tensor | None) -> source.Line | None:
+        given = clone(dict(context.inputs))
+        args, kwargs = context.call.arguments(given)
+        with quiet():
+            try:
+                return first_line_where(
+                    lambda: context.model(*args, **kwargs), lambda: _changed(observed, dict(tensors(given)).get(path))
+                )
+            finally:
+                context.restore()
+
+    @staticmethod
+    def _written_buffer(context: Context, name: str, line: source.Line | None) -> Finding:
+        return context.finding(
+            f"a call changes the buffer {name!r}",
+            path=name,
+            line=line,
+            where="written at",
+            hint="return the new state as an output, and take the old one as an input",
+        )
+
+    def _history(self, context: Context, attributes: list[tuple[str, source.Line | None]]) -> list[Finding]:
+        """Whether the answer to one input depends on another having been asked before."""
+        for label, inputs in self._others(context):
+            try:
+                fresh = context.eager(inputs)
+            except Exception:  # noqa: BLE001, S112 - eager refuses this input anyway
+                continue
+            if not finite(fresh):
+                continue
+            try:
+                context.eager(restore=False)
+                later = context.eager(inputs)
+            except Exception as error:  # noqa: BLE001 - accepted when asked first, refused when asked second
+                message = f"{label} is refused after another call, though accepted before: {context.failure(error).message}"
+                return [self._by_attributes(context, message, attributes)]
+            finally:
+                context.restore()
+            mismatches = context.compare(later, fresh)
+            if mismatches:
+                first = mismatches[0]
+                message = f"{label}: the answer depends on the call before, {first.label} by {first.text}"
+                return [self._by_attributes(context, message, attributes)]
+        return []
+
+    def _others(self, context: Context) -> list[tuple[str, Mapping[str, Any]]]:
+        sizes = context.dims.sizes(context.inputs)
+        limits = context.limits
+        others: list[tuple[str, Mapping[str, Any]]] = [("another input", context.fresh.redrawn(context.inputs, seed=7))]
+        for dim, size in sizes.items():
+            other = size + 1 if size + 1 <= limits.get(dim, size + 1) else size - 1
+            if other >= 1:
+                others.append((f"{dim} {other}", resize(context.inputs, context.dims, {dim: other})))
+        return others
+
+    @staticmethod
+    def _by_attributes(context: Context, message: str, attributes: list[tuple[str, source.Line | None]]) -> Finding:
+        kept = f" (kept in {', '.join(name for name, _ in attributes[:3])})" if attributes else ""
+        return context.finding(
+            message + kept,
+            path=attributes[0][0] if attributes else None,
+            line=next((line for _, line in attributes if line), None),
+            where="written at",
+            hint="keep no state between calls: return it, or compute it anew",
+        )
+
+
+def _changed(before: torch.Tensor | None, now: torch.Tensor | None) -> bool:
+    if before is None or now is None:
+        return before is not now
+    return not identical(before, now)

@@ -1,0 +1,73 @@
+"""Saving and loading."""
+
+from __future__ import annotations
+
+from ..diagnosis.cause import Cause
+from ..result import CheckResult, Verdict
+from ..subject.outputs import identical
+from ..tracing.execute import round_trip
+from ..tracing.trace import quiet
+from .. import source
+from .base import Check, Context
+
+__all__ = ["RoundTrip"]
+
+
+class RoundTrip(Check):
+    """``torch.jit.save`` then ``torch.jit.load`` keeps outputs, parameters and buffers."""
+
+    name = "roundtrip"
+    requires = frozenset({"eager", "trace"})
+
+    def run(self, context: Context) -> CheckResult:
+        with quiet():
+            try:
+                loaded, size = round_trip(context.module)
+            except Exception as error:  # noqa: BLE001 - torch refuses to save or to load: that is the finding
+                return CheckResult.failed(self.name, Verdict.NOT_SERIALISABLE, self._refused(context, error))
+        context.loaded = loaded
+        findings = []
+        before, after = context.module.state_dict(), loaded.state_dict()
+        for name in dict.fromkeys((*before, *after)):
+            if name not in after or name not in before:
+                where = "lost" if name not in after else "new"
+                findings.append(context.finding(f"{name!r} is {where} after save and load", path=name))
+            elif not identical(before[name], after[name]):
+                findings.append(context.finding(f"{name!r} has other values after save and load", path=name))
+        try:
+            mine, theirs = context.scripted(), context.scripted(module=loaded)
+        except Exception as error:  # noqa: BLE001 - the loaded program fails where the traced one ran, or both fail
+            findings.append(context.failure(error))
+            return CheckResult.failed(self.name, Verdict.NOT_SERIALISABLE, *findings)
+        for mismatch in context.compare(theirs, mine):
+            findings.append(
+                context.finding(
+                    f"{mismatch.label} changes through save and load: {mismatch.text}",
+                    path=mismatch.path,
+                    details=mismatch.details(),
+                )
+            )
+        if findings:
+            return CheckResult.failed(self.name, Verdict.NOT_SERIALISABLE, *findings, bytes=size)
+        return CheckResult.passed(self.name, bytes=size)
+
+    def _refused(self, context: Context, error: Exception) -> object:
+        finding = context.failure(error)
+        if finding.line is None:
+            causes = [Cause(line, "python operation at") for line in self._python_operations(context)]
+            if not causes and (line := context.returned_at()) is not None:
+                causes = [Cause(line, "in the program of")]
+            return context.caused([finding], causes[:1], hint=finding.hint or "use torch operations only")[0]
+        return finding
+
+    @staticmethod
+    def _python_operations(context: Context) -> list[source.Line]:
+        """Lines whose operation is Python code, which no file can hold."""
+        found = []
+        for node in context.module.inlined_graph.nodes():
+            if node.kind() == "prim::PythonOp":
+                line = source.innermost(source.parse_stack(node.sourceRange()))
+                if line is not None:
+                    found.append(line)
+        return found
+

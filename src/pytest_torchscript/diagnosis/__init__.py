@@ -1,0 +1,1 @@
+"""From a failure to its cause: source lines, diverging operations, remedies."""

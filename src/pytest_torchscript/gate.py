@@ -1,0 +1,283 @@
+"""The order of things: a spec and a subject become a :class:`~pytest_torchscript.result.GateResult`. No pytest here."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from . import checks
+from .checks.base import Context
+from .errors import SubjectError
+from .result import CellResult, CheckResult, Finding, GateResult, Verdict
+from .spec import GateSpec
+from .subject.call import Call, bind
+from .subject.inputs import (
+    BATCH,
+    SEQ,
+    Dims,
+    declared_dims,
+    infer_dims,
+    mask_inverted,
+    mask_name,
+    resize,
+)
+from .subject.outputs import map_tensors, tensors
+from .subject.state import ModelState, isolated
+from .subject.synthesise import is_transformers_model, max_length, synthesise
+from .tracing.trace import quiet
+
+__all__ = ["Subject", "as_deployed", "bind", "call_of", "check_model", "judge", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The model under test and how to get its example call; without ``call``, inputs are synthesised for each cell."""
+
+    model: torch.nn.Module
+    call: Call | None = None
+
+
+def call_of(model: torch.nn.Module, inputs: Any) -> Call:
+    """The call that ``inputs`` stand for: a mapping by keyword, a tuple by position, a tensor alone.
+
+    Raises:
+        SubjectError: something else, or inputs that do not fit the forward.
+    """
+    if isinstance(inputs, torch.Tensor):
+        return bind(model, (inputs,), {})
+    if isinstance(inputs, Mapping):
+        return bind(model, (), {str(name): value for name, value in inputs.items()})
+    if isinstance(inputs, (tuple, list)):
+        return bind(model, tuple(inputs), {})
+    raise SubjectError(
+        f"the inputs of {type(model).__name__} must be a tuple (by position), a mapping (by name) or a tensor, "
+        f"not {type(inputs).__name__}"
+    )
+
+
+def check_model(model: Any) -> torch.nn.Module:
+    """``model`` if it can be judged.
+
+    Raises:
+        SubjectError: no module, or one that is TorchScript already.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise SubjectError(
+            f"the model is a {type(model).__name__}, TorchScript already: give the nn.Module it was made from, "
+            "which is what the trace is compared with"
+        )
+    if not isinstance(model, torch.nn.Module):
+        raise SubjectError(f"the model must be an nn.Module, not {type(model).__name__}")
+    return model
+
+
+def refused(message: str, spec: GateSpec, *, hint: str | None = None) -> tuple[CellResult, ...]:
+    """The cells of a gate that has no model or no inputs: one failure that says so, the other checks skipped."""
+    failed = CheckResult.failed("eager", Verdict.EAGER_FAILURE, Finding(message=message, hint=hint))
+    others = tuple(CheckResult.skipped(check.name, "eager failed") for check in checks.ALL if check.name != "eager")
+    sizes = [(spec.batch_size or (None,)), (spec.seq_len or (None,))]
+    return tuple(
+        CellResult(target=target, batch_size=batch, seq_len=seq, checks=(failed, *others))
+        for target, batch, seq in itertools.product(spec.target, *sizes)
+    )
+
+
+def judge(subject: Subject, spec: GateSpec, *, id: str, nodeid: str = "", root: str | None = None) -> GateResult:
+    """Run every check in every cell. Leaves the process and the model as they were; see :func:`isolated`."""
+    started = time.perf_counter()
+    try:
+        model = check_model(subject.model)
+        with isolated():
+            cells = tuple(
+                _cell(model, subject.call, spec, target, batch, seq, root)
+                for target, batch, seq in itertools.product(
+                    spec.target, spec.batch_size or (None,), spec.seq_len or (None,)
+                )
+            )
+    except SubjectError as error:
+        cells = refused(str(error), spec)
+    return GateResult.judged(id, nodeid, cells, time.perf_counter() - started)
+
+
+def _cell(
+    model: torch.nn.Module,
+    call: Call | None,
+    spec: GateSpec,
+    target: str,
+    batch: int | None,
+    seq: int | None,
+    root: str | None,
+) -> CellResult:
+    meta = spec.weights == "meta" or any(parameter.is_meta for parameter in model.parameters())
+    if call is None:
+        call = call_of(model, synthesise(model, batch_size=batch, seq_len=seq))
+    call, dims = _sized(call, spec, batch, seq)
+    if meta:
+        model, call = _without_weights(model, call)
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    state = ModelState(model)
+    try:
+        call, survey = _surveyed(model, call, state, meta=meta)
+        mask = mask_name(call.inputs, spec.mask)
+        context = Context(
+            model=model,
+            call=call,
+            spec=spec,
+            dims=dims,
+            mask=mask if mask is None or meta or _is_binary(call.tensors()[mask]) else None,
+            mask_inverted=mask is not None and not meta and mask_inverted(mask, call.tensors()[mask]),
+            state=state,
+            ranges=survey.ranges,
+            pad_values=survey.pad_values,
+            limits=_limits(model),
+            root=root,
+            meta=meta,
+        )
+        results = tuple(check.judge(context) for check in checks.ALL)
+        if all(result.status.value == "skipped" for result in results):
+            nothing = CheckResult.failed(
+                "eager", Verdict.EAGER_FAILURE, Finding(message="no check ran: every one is skipped", hint="shorten skip=")
+            )
+            results = (nothing, *results[1:])
+    finally:
+        state.restore(thorough=True)
+        for module, training in flags:
+            module.training = training
+    sizes = dims.sizes(call.inputs)
+    return CellResult(
+        target=target,
+        batch_size=sizes.get(BATCH, batch),
+        seq_len=sizes.get(SEQ, seq),
+        checks=results,
+        dims=context.found_dims,
+    )
+
+
+def _sized(call: Call, spec: GateSpec, batch: int | None, seq: int | None) -> tuple[Call, Dims]:
+    """The call at the cell's sizes, with its dims."""
+    for path, tensor in tensors(call.inputs):
+        if 0 in tensor.shape:
+            raise SubjectError(
+                f"input {path!r} has a zero-sized axis, shape {tuple(tensor.shape)}: a trace of no data shows nothing; "
+                "give at least one element"
+            )
+    declared = spec.dims
+    dims = declared_dims(call.inputs, declared) if declared else infer_dims(call.inputs, seq_asked=seq is not None)
+    sizes = dims.sizes(call.inputs)
+    wanted = {}
+    for argument, dim, size in (("batch_size", BATCH, batch), ("seq_len", SEQ, seq)):
+        if size is None:
+            continue
+        if dim not in sizes:
+            shapes = ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in tensors(call.inputs))
+            raise SubjectError(
+                f"{argument}={size} is asked for, but no axis of the inputs is known as {dim!r} ({shapes}): "
+                f'declare it, like dims={{"{next(iter(call.tensors()))}": {{1: "{dim}"}}}}'
+            )
+        wanted[dim] = size
+    return call.with_inputs(resize(call.inputs, dims, wanted)), dims
+
+
+def _limits(model: torch.nn.Module) -> dict[str, int]:
+    if not is_transformers_model(model):
+        return {}
+    longest = max_length(model)
+    return {SEQ: longest, "decoder_seq": longest} if longest else {}
+
+
+def _is_binary(tensor: torch.Tensor) -> bool:
+    """Whether a mask says keep or drop; an additive float mask is an input like any other."""
+    return tensor.dtype == torch.bool or bool(((tensor == 0) | (tensor == 1)).all())
+
+
+@dataclass
+class _Survey:
+    """What one eager run tells of the inputs: the range of each integer input, and what pads it."""
+
+    ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pad_values: dict[str, int] = field(default_factory=dict)
+
+
+def _surveyed(model: torch.nn.Module, call: Call, state: ModelState, *, meta: bool) -> tuple[Call, _Survey]:
+    """The call as it is deployed, and a survey of one run of it. A run that fails leaves the verdict to ``eager``."""
+    call = as_deployed(model, call, state, try_it=not meta)
+    survey = _Survey()
+    if meta:
+        return call, survey
+    by_path = {
+        path: tensor
+        for path, tensor in call.tensors().items()
+        if not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    }
+    if not by_path or not any(isinstance(module, torch.nn.Embedding) for module in model.modules()):
+        return call, survey
+
+    def look(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        for path, tensor in by_path.items():
+            if path not in survey.ranges and args and isinstance(args[0], torch.Tensor):
+                looked = args[0]
+                if looked.shape == tensor.shape and torch.equal(looked, tensor.to(looked.dtype)):
+                    survey.ranges[path] = (0, module.num_embeddings)  # type: ignore[assignment]
+                    if module.padding_idx is not None:
+                        survey.pad_values[path] = int(module.padding_idx)  # type: ignore[arg-type]
+
+    embeddings = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    handles = [module.register_forward_pre_hook(look) for module in embeddings]
+    with quiet():
+        try:
+            call.run(model)
+        except Exception:  # noqa: BLE001, S110 - the check `eager` says what is wrong
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+            state.restore()
+    pad = getattr(getattr(model, "config", None), "pad_token_id", None)
+    if isinstance(pad, int) and is_transformers_model(model):
+        survey.pad_values.update({path: pad for path in by_path if path.endswith("input_ids")})
+    return call, survey
+
+
+def as_deployed(model: torch.nn.Module, call: Call, state: ModelState, *, try_it: bool = True) -> Call:
+    """A transformers model's call as its documentation says to trace it: tuples, and no cache. Other calls are returned as is."""
+    if not is_transformers_model(model):
+        return call
+    parameters = inspect.signature(model.forward).parameters
+    if "use_cache" in parameters:
+        call = call.with_constants(use_cache=False)
+    tuples = call.with_constants(return_dict=False)
+    if "return_dict" in parameters or not try_it:
+        takes = "return_dict" in parameters or any(
+            parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()
+        )
+        return tuples if takes else call
+    # Since 5.x decorators take return_dict off the keywords, unseen by the signature: a run tells.
+    with quiet():
+        try:
+            tuples.run(model)
+        except TypeError as error:
+            return call if "return_dict" in str(error) else tuples
+        except Exception:  # noqa: BLE001 - the check `eager` says what is wrong
+            return tuples
+        finally:
+            state.restore()
+    return tuples
+
+
+def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Module, Call]:
+    """The same structure with every parameter and buffer on the meta device; no weight is copied on the way."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = torch.nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.detach().to("meta")
+    on_meta: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor.detach().to("meta")  # noqa: E731
+    return copy.deepcopy(model, memo), call.with_inputs(map_tensors(on_meta, dict(call.inputs)))

@@ -1,0 +1,93 @@
+"""pytest's entry: options, configuration, registration. Loaded in every run, so neither torch nor transformers comes along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import spec
+from .errors import SpecError
+from .session import GATES, Gatekeeper, Results, Settings
+
+if TYPE_CHECKING:
+    from .fixture import TorchScript
+
+__all__ = ["torchscript"]
+
+SETTINGS = pytest.StashKey[Settings]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("torchscript", "gates on TorchScript traces")
+    group.addoption(
+        "--torchscript-target",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="judge every gate for this deployment target, whatever its marker says (repeatable)",
+    )
+    group.addoption(
+        "--torchscript-json", default=None, metavar="PATH", help="write the results of all gates to PATH, as JSON (schema 1)"
+    )
+    group.addoption(
+        "--no-torchscript",
+        action="store_true",
+        default=False,
+        help="run the tests without their gates; markers are then not looked at",
+    )
+    for name, text in spec.OPTION_HELP.items():
+        parser.addini(f"torchscript_{name}", f"Default of the torchscript marker's argument {name}: {text}", type="string")
+    parser.addini(
+        "torchscript_bare_marker",
+        "What @pytest.mark.torchscript without arguments means: gate (default), or ignore where it is a plain label",
+        default="gate",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "torchscript(*, seq_len, batch_size, target, shapes, model, inputs, dims, mask, rtol, atol, skip, max_flops, weights, "
+        "id): after the test has passed, trace its model and check the trace against eager.",
+    )
+    if config.getoption("--no-torchscript"):
+        return
+    try:
+        settings = Settings.from_config(config)
+    except SpecError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[SETTINGS] = settings
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(config, settings), "torchscript-results")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if SETTINGS in config.stash and any(
+        item.get_closest_marker("torchscript") or "torchscript" in getattr(item, "fixturenames", ()) for item in items
+    ):
+        _gatekeeper(config).prepare(items)
+
+
+def _gatekeeper(config: pytest.Config) -> Gatekeeper:
+    keeper: Any = config.pluginmanager.get_plugin("torchscript-gates")
+    if keeper is None:
+        keeper = Gatekeeper(config, config.stash[SETTINGS])
+        config.pluginmanager.register(keeper, "torchscript-gates")
+    assert isinstance(keeper, Gatekeeper)
+    return keeper
+
+
+@pytest.fixture
+def torchscript(request: pytest.FixtureRequest) -> Iterator[TorchScript]:
+    """Gate a model explicitly: ``torchscript.check(model, inputs, **marker_arguments)``, ``torchscript.trace(model, inputs)``."""
+    if SETTINGS not in request.config.stash:
+        pytest.skip("gates are switched off by --no-torchscript")
+    from .fixture import TorchScript
+
+    keeper = _gatekeeper(request.config)
+    if GATES not in request.node.stash:
+        keeper.prepare([request.node])
+    yield TorchScript(keeper, request.node)

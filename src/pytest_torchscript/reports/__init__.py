@@ -1,0 +1,1 @@
+"""Pure functions of results: no torch, no pytest."""

@@ -1,0 +1,113 @@
+"""What a person reads: one block for a failing gate, one table at the end of the run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+
+from ..result import CellResult, CheckResult, Finding, GateResult, Status
+
+__all__ = ["failure_block", "table"]
+
+_MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
+_MOST_FINDINGS = 6
+
+
+def failure_block(gate: GateResult) -> str:
+    """The failing cells of a gate: what failed, where, by how much, the guilty line, a remedy, the command to run."""
+    blocks = [_cell_block(gate, cell) for cell in gate.cells if cell.verdict != "ok"]
+    return "\n".join([*blocks, f"  reproduce  pytest {shlex.quote(gate.nodeid)}"] if gate.nodeid else blocks)
+
+
+def _cell_block(gate: GateResult, cell: CellResult) -> str:
+    name = gate.nodeid or gate.id
+    # Two gates of one test are told apart by their ids.
+    also = f" ({gate.id})" if gate.nodeid and not _is_default(gate) else ""
+    lines = [f"torchscript gate: {name}{also}  [{cell.label}]   FAILED  {cell.verdict}"]
+    lines.append("  " + "  ".join(f"{check.name} {_MARKS[check.status]}" for check in cell.checks))
+    for check in cell.checks:
+        if check.status is Status.FAILED:
+            lines += _check_lines(check)
+    if any(check.name == "trace" and check.status is Status.PASSED for check in cell.checks):
+        lines += _evidence(cell)
+    return "\n".join(lines)
+
+
+def _is_default(gate: GateResult) -> bool:
+    from ..naming import default_id
+
+    return gate.id == default_id(gate.nodeid)
+
+
+def _check_lines(check: CheckResult) -> list[str]:
+    verdict = check.verdict.value if check.verdict else ""
+    lines = []
+    indent = " " * (len(check.name) + 4)
+    shown = check.findings[:_MOST_FINDINGS]
+    remedies: list[str] = []
+    for index, finding in enumerate(shown):
+        head = f"  {check.name}: " if index == 0 else indent
+        if finding.where and index and finding.line:
+            # A further line of the same cause: the place leads, the message explains.
+            lines.append(_place(finding) + (f"   ({finding.message})" if finding.message else ""))
+            continue
+        lines.append(head + finding.message.replace("\n", " "))
+        if finding.line:
+            lines.append(_place(finding) + (f"   ({finding.details['cause']})" if finding.details.get("cause") else ""))
+        if finding.hint and finding.hint not in remedies:
+            remedies.append(finding.hint)
+    left = len(check.findings) - len(shown)
+    if left > 0:
+        lines.append(f"{indent}and {left} more")
+    lines += [f"    remedy    {hint}" for hint in remedies]
+    return lines or [f"  {check.name}: {verdict}"]
+
+
+def _place(finding: Finding) -> str:
+    function = f" in {finding.function}" if finding.function else ""
+    source = f":   {finding.source}" if finding.source else ""
+    return f"    {finding.where or 'at'}  {finding.file}:{finding.line}{function}{source}"
+
+
+def _evidence(cell: CellResult) -> list[str]:
+    """The tracer's warnings, as evidence: only lines no finding has named, and few."""
+    named = {(f.file, f.line) for check in cell.checks if check.status is Status.FAILED for f in check.findings}
+    warned = [
+        f for f in cell.check("trace").findings if f.where == "tracer warned at" and (f.file, f.line) not in named
+    ]
+    places = list(dict.fromkeys(f"{finding.file}:{finding.line}" for finding in warned))
+    if not places:
+        return []
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return [f"    evidence  the tracer also warned at {', '.join(places[:3])}{more}"]
+
+
+def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
+    """The table of gates as ``(line, good)``: good is None for a headline, else whether the gate passed."""
+    rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "target", "cells", "dims", "verdict", "seconds"), None)]
+    for gate in sorted(gates, key=lambda gate: (gate.id, gate.nodeid)):
+        verdicts = list(dict.fromkeys(cell.verdict for cell in gate.cells if cell.verdict != "ok"))
+        good = sum(cell.verdict == "ok" for cell in gate.cells)
+        verdict = ", ".join(verdicts) if verdicts else gate.outcome.value if not gate.cells else "ok"
+        targets = ", ".join(dict.fromkeys(cell.target for cell in gate.cells)) or "-"
+        row = (gate.id, targets, f"{good}/{len(gate.cells)}", _dims(gate.cells), verdict, f"{gate.seconds:.2f}")
+        rows.append((row, not gate.failed))
+    widths = [max(len(row[column]) for row, _ in rows) for column in range(len(rows[0][0]))]
+    return [
+        ("  ".join(_align(cell, width, last=index == len(widths) - 1) for index, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip(), good)
+        for row, good in rows
+    ]
+
+
+def _align(cell: str, width: int, *, last: bool) -> str:
+    return cell.rjust(width) if last else cell.ljust(width)
+
+
+def _dims(cells: Sequence[CellResult]) -> str:
+    """Each dim's class; where cells disagree, each of the classes."""
+    classes: dict[str, list[str]] = {}
+    for cell in cells:
+        for dim, kind in cell.dims.items():
+            if kind not in classes.setdefault(dim, []):
+                classes[dim].append(kind)
+    return " ".join(f"{dim}={'/'.join(kinds)}" for dim, kinds in classes.items()) or "-"

@@ -1,0 +1,503 @@
+"""The stateful pytest objects: one runs the gates where the tests run, one gathers and reports where the user looks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import platform
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from . import spec as specs
+from .errors import GateFailed, SpecError, SubjectError
+from .naming import default_id, slug
+from .reports import json as json_report
+from .reports import terminal
+from .result import GateResult, Outcome
+from .spec import GateSpec, parse_arguments, parse_option
+
+if TYPE_CHECKING:
+    from .gate import Subject
+    from .subject.observe import ObservedCall, Observer
+
+__all__ = ["GATES", "Gatekeeper", "Request", "Results", "Settings"]
+
+MARKER = "torchscript"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One gate that a test asks for."""
+
+    spec: GateSpec
+    id: str
+    layers: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(kw_only=True)
+class _Body:
+    """What a test body did: what it returned, and the model calls that were observed."""
+
+    returned: Any = None
+    observer: Any = None
+    narrowed: dict[type, Any] = field(default_factory=dict)
+
+
+GATES = pytest.StashKey[tuple[Request, ...]]()
+_FOUND = pytest.StashKey[list[GateResult]]()
+_EXPLICIT = pytest.StashKey[bool]()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options and configuration of one run."""
+
+    defaults: Mapping[str, Any]
+    override: Mapping[str, Any]
+    ignore_bare: bool
+    json: Path | None
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> Settings:
+        """Read and check everything.
+
+        Raises:
+            SpecError: an impossible value; it names the option.
+        """
+        defaults: dict[str, Any] = {}
+        for name in specs.OPTION_HELP:
+            text = str(config.getini(f"torchscript_{name}") or "")
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            if lines:
+                try:
+                    defaults[name] = parse_option(name, lines)
+                except SpecError as error:
+                    raise SpecError(f"configuration torchscript_{name}: {error}") from None
+        override: dict[str, Any] = {}
+        targets = config.getoption("--torchscript-target")
+        if targets:
+            try:
+                override = parse_arguments((), {"target": list(dict.fromkeys(targets))})
+            except SpecError as error:
+                raise SpecError(f"--torchscript-target: {error}") from None
+        bare = config.getini("torchscript_bare_marker")
+        if bare not in ("gate", "ignore"):
+            raise SpecError(f"configuration torchscript_bare_marker: must be 'gate' or 'ignore', not {bare!r}")
+        written = config.getoption("--torchscript-json")
+        path = None
+        if written is not None:
+            path = Path(config.invocation_params.dir, written)
+            if not written or path.is_dir():
+                raise SpecError(f"--torchscript-json: {written!r} is a directory; give the file to write")
+            if not path.parent.is_dir():
+                raise SpecError(f"--torchscript-json: the directory {str(path.parent)!r} does not exist; make it first")
+        return cls(defaults=defaults, override=override, ignore_bare=bare == "ignore", json=path)
+
+
+class Gatekeeper:
+    """Runs the gates, in the process that runs the tests."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._owners: dict[str, str] = {}
+
+    # Collection
+
+    def prepare(self, items: Iterable[pytest.Item]) -> None:
+        """Read the markers of every item, so that a bad one stops the run before any test has run.
+
+        Raises:
+            pytest.UsageError: all bad markers at once, each with its test.
+        """
+        problems: list[str] = []
+        for item in items:
+            try:
+                requests = tuple(self._requests(item))
+            except SpecError as error:
+                problems.append(f"{item.nodeid}: {error}")
+                continue
+            item.stash[GATES] = requests
+        if problems:
+            raise pytest.UsageError("\n".join(dict.fromkeys(problems)))
+
+    def _levels(self, item: pytest.Item) -> list[list[pytest.Mark]]:
+        """The markers by level, nearest first: the parameter set's, the function's, the class's, the module's."""
+        from_parameters = [id(mark) for mark in getattr(getattr(item, "callspec", None), "marks", ())]
+        levels: dict[tuple[int, bool], list[pytest.Mark]] = {}
+        for node, mark in item.iter_markers_with_node(MARKER):
+            if self._settings.ignore_bare and not mark.args and not mark.kwargs:
+                continue
+            levels.setdefault((id(node), id(mark) not in from_parameters), []).append(mark)
+        ordered = list(levels.items())
+        # The parameter set's marks and the function's belong to one node; the former are nearer.
+        ordered.sort(key=lambda entry: (entry[0][0] != id(item), entry[0][1] if entry[0][0] == id(item) else False))
+        return [marks for _, marks in ordered]
+
+    def _requests(self, item: pytest.Item) -> Iterator[Request]:
+        levels = []
+        for marks in self._levels(item):
+            parsed = []
+            for mark in marks:
+                try:
+                    parsed.append(parse_arguments(mark.args, mark.kwargs))
+                except SpecError as error:
+                    raise SpecError(f"@pytest.mark.torchscript: {error}") from None
+            levels.append(parsed)
+        if not levels:
+            return
+        nearest, *farther = levels
+        shared = [layer for level in farther for layer in level]
+        for index, layer in enumerate(nearest):
+            layers = (self._settings.override, layer, *shared, self._settings.defaults)
+            spec = GateSpec.merge(*layers)
+            for argument in ("model", "inputs"):
+                name = getattr(spec, argument)
+                if isinstance(name, str) and not self._has_fixture(item, name):
+                    raise SpecError(f"@pytest.mark.torchscript: {argument}={name!r} names no fixture that this test can use")
+            yield Request(spec=spec, id=self._id(item, spec, layer, index), layers=layers)
+
+    def _id(self, item: pytest.Item, spec: GateSpec, layer: Mapping[str, Any], index: int) -> str:
+        if spec.id is None:
+            return default_id(item.nodeid) + (f"-{index + 1}" if index else "")
+        parameters = getattr(getattr(item, "callspec", None), "id", "")
+        marks = getattr(getattr(item, "callspec", None), "marks", ())
+        own = any(mark.name == MARKER and mark.kwargs.get("id") == spec.id for mark in marks)
+        # One marker over many parameter sets, or on a class, is many gates: the id alone would not tell them apart.
+        name = spec.id
+        if "id" not in layer:
+            name = f"{name}-{slug(item.name)}"
+        elif parameters and not own:
+            name = f"{name}-{slug(parameters)}"
+        owner = self._owners.setdefault(name, item.nodeid)
+        if owner != item.nodeid:
+            raise SpecError(f"@pytest.mark.torchscript: id {name!r} is taken by {owner}; ids are unique in every report")
+        return name
+
+    @staticmethod
+    def _has_fixture(item: pytest.Item, name: str) -> bool:
+        manager = item.session._fixturemanager
+        return bool(manager.getfixturedefs(name, item))
+
+    # Running
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        requests = item.stash.get(GATES, ())
+        if not requests:
+            return (yield)
+        found = item.stash.setdefault(_FOUND, [])
+        body = _Body()
+        try:
+            with self._watched(item, requests, body):
+                outcome = yield
+            reason = _unittest_failure(item)
+        except BaseException as error:
+            _not_run(item, requests, f"the test itself {'was skipped' if _is_skip(error) else 'failed'}")
+            raise
+        if reason:
+            _not_run(item, requests, reason)
+            return outcome
+        if not item.stash.get(_EXPLICIT, False):
+            results = [result for request in requests for result in self._gate(item, request, body)]
+            found.extend(results)
+            failing = [result for result in results if result.failed]
+            if failing:
+                text = "\n\n".join(terminal.failure_block(result) for result in failing)
+                pytest.fail(_sendable(text), pytrace=False)
+        return outcome
+
+    def _watched(self, item: pytest.Item, requests: tuple[Request, ...], body: _Body) -> ExitStack:
+        """Watch the module calls of the body, and catch what it returns."""
+        from .subject.observe import Observer
+
+        stack = ExitStack()
+        body.observer = stack.enter_context(Observer().watching())
+        for request in requests:
+            if inspect.isclass(request.spec.model):
+                observer = Observer(only=request.spec.model)
+                body.narrowed[request.spec.model] = stack.enter_context(observer.watching())
+        original = getattr(item, "obj", None)
+        if original is not None and not inspect.iscoroutinefunction(original) and not inspect.isasyncgenfunction(original):
+
+            @functools.wraps(original)
+            def keeping(*args: Any, **kwargs: Any) -> None:
+                # pytest and unittest warn of a test that returns a value; under the marker it names the model.
+                body.returned = original(*args, **kwargs)
+
+            item.obj = keeping  # type: ignore[attr-defined]
+            stack.callback(setattr, item, "obj", original)
+        return stack
+
+    def _gate(self, item: pytest.Item, request: Request, body: _Body) -> Iterator[GateResult]:
+        from . import gate
+
+        root = str(self._config.rootpath)
+        try:
+            subjects = self._subjects(item, request.spec, body)
+        except SubjectError as error:
+            cells = gate.refused(str(error), request.spec)
+            yield GateResult.judged(request.id, item.nodeid, cells)
+            return
+        taken: set[str] = set()
+        for subject in subjects:
+            name = request.id
+            if len(subjects) > 1:
+                name = _free(f"{name}-{slug(type(subject.model).__name__)}", taken)
+            yield gate.judge(subject, request.spec, id=name, nodeid=item.nodeid, root=root)
+
+    def check(self, item: pytest.Item, model: Any, inputs: Any, arguments: Mapping[str, Any]) -> GateResult:
+        """The gate of an explicit ``torchscript.check``; its result is reported like any other.
+
+        Raises:
+            SpecError: an impossible argument.
+            GateFailed: the gate failed.
+        """
+        from . import gate
+
+        item.stash[_EXPLICIT] = True
+        parsed = parse_arguments((), arguments)
+        requests = item.stash.get(GATES, ())
+        farther = requests[0].layers[1:] if requests else (self._settings.defaults,)
+        spec = GateSpec.merge(self._settings.override, parsed, *farther)
+        found = item.stash.setdefault(_FOUND, [])
+        base = spec.id or (requests[0].id if requests else default_id(item.nodeid))
+        taken = {result.id for result in found}
+        name = base if base not in taken else _free(f"{base}-{slug(type(model).__name__)}", taken)
+        root = str(self._config.rootpath)
+        try:
+            call = None if inputs is None else gate.call_of(gate.check_model(model), inputs)
+            result = gate.judge(gate.Subject(model=model, call=call), spec, id=name, nodeid=item.nodeid, root=root)
+        except SubjectError as error:
+            result = GateResult.judged(name, item.nodeid, gate.refused(str(error), spec))
+        found.append(result)
+        if result.failed:
+            raise GateFailed(_sendable(terminal.failure_block(result)), result)
+        return result
+
+    # The subject
+
+    def _subjects(self, item: pytest.Item, spec: GateSpec, body: _Body) -> list[Subject]:
+        """The models to judge, each with its call, by the order of precedence of the contract."""
+        from . import gate
+
+        models, given = self._models(item, spec, body)
+        asked = self._inputs(item, spec)
+        subjects = []
+        for model in models:
+            gate.check_model(model)
+            call = None
+            if asked is not None:
+                call = gate.call_of(model, asked)
+            elif given is not None:
+                call = gate.call_of(model, given)
+            else:
+                seen = self._observed(model, body)
+                if seen is not None:
+                    call = gate.bind(model, seen.args, seen.kwargs)
+                elif self._has_fixture(item, "torchscript_inputs"):
+                    call = gate.call_of(model, item._request.getfixturevalue("torchscript_inputs"))  # type: ignore[attr-defined]
+            subjects.append(gate.Subject(model=model, call=call))
+        return subjects
+
+    def _models(self, item: pytest.Item, spec: GateSpec, body: _Body) -> tuple[list[Any], Any]:
+        import torch
+
+        if isinstance(spec.model, str):
+            model = item._request.getfixturevalue(spec.model)  # type: ignore[attr-defined]
+            if not isinstance(model, torch.nn.Module):
+                raise SubjectError(
+                    f"model={spec.model!r}: the fixture gives {type(model).__name__}, expected an nn.Module; "
+                    "name the fixture that builds the model"
+                )
+            return [model], None
+        if isinstance(spec.model, torch.nn.Module):
+            return [spec.model], None
+        if inspect.isclass(spec.model):
+            return self._of_class(item, spec.model, body), None
+        if spec.model is not None:
+            return [_made(spec.model, "model")], None
+        returned = body.returned
+        if isinstance(returned, torch.nn.Module):
+            return [returned], None
+        if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], torch.nn.Module):
+            return [returned[0]], returned[1]
+        if body.observer.calls:
+            return [call.model for call in body.observer.calls], None
+        return [self._from_fixtures(item)], None
+
+    def _of_class(self, item: pytest.Item, cls: type, body: _Body) -> list[Any]:
+        """Instances of a class: those the body called, else the one among the fixtures, else a new one."""
+        import torch
+
+        if not issubclass(cls, torch.nn.Module):
+            # A class that is no module is a factory like any other.
+            return [_made(cls, "model")]
+        if body.narrowed[cls].calls:
+            return [call.model for call in body.narrowed[cls].calls]
+        fixtures = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, cls)]
+        return [fixtures[0]] if len(fixtures) == 1 else [_made(cls, "model")]
+
+    @staticmethod
+    def _from_fixtures(item: pytest.Item) -> Any:
+        import torch
+
+        modules = {
+            name: value for name, value in getattr(item, "funcargs", {}).items() if isinstance(value, torch.nn.Module)
+        }
+        if len({id(module) for module in modules.values()}) == 1:
+            return next(iter(modules.values()))
+        among = (
+            f"its fixtures hold several ({', '.join(modules)})" if modules else "no fixture of the test is one"
+        )
+        raise SubjectError(
+            "no model to gate: the marker names none (model=), the test returns none, its body calls no nn.Module other "
+            f"than losses, metrics and ScriptModules, and {among}; name it with model="
+        )
+
+    @staticmethod
+    def _observed(model: Any, body: _Body) -> ObservedCall | None:
+        """The observed call that shows this model's inputs: of the very object, else of its like."""
+        from .subject.observe import signature_of
+
+        observers: list[Observer] = [*body.narrowed.values(), body.observer]
+        calls = [call for observer in observers for call in observer.calls]
+        alike: list[Callable[[ObservedCall], bool]] = [
+            lambda call: call.model is model,
+            lambda call: signature_of(call.model) == signature_of(model),
+            lambda call: type(call.model) is type(model),
+        ]
+        return next((call for test in alike for call in calls if test(call)), None)
+
+    def _inputs(self, item: pytest.Item, spec: GateSpec) -> Any:
+        if isinstance(spec.inputs, str):
+            return item._request.getfixturevalue(spec.inputs)  # type: ignore[attr-defined]
+        if callable(spec.inputs) and not isinstance(spec.inputs, Mapping):
+            return _made(spec.inputs, "inputs")
+        return spec.inputs
+
+    # Reporting
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if report.when == "setup" and not report.passed:
+            _not_run(item, item.stash.get(GATES, ()), f"the test's setup {'skipped it' if report.skipped else 'failed'}")
+        found = item.stash.get(_FOUND, [])
+        if found and (report.when == "call" or (report.when == "setup" and not report.passed)):
+            if report.skipped and hasattr(report, "wasxfail"):
+                found = [replace(r, outcome=Outcome.XFAILED) if r.outcome is Outcome.FAILED else r for r in found]
+            # Text, and ASCII: what execnet sends to xdist's controller must be plain, and a lone surrogate kills it.
+            report.torchscript = json.dumps([result.to_json() for result in found])  # type: ignore[attr-defined]
+            item.stash[_FOUND] = []
+        return report
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """``name``, or the first of ``name-2``, ``name-3``, … that is not taken; taken from now on."""
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}-{count}"
+    taken.add(candidate)
+    return candidate
+
+
+def _made(factory: Any, argument: str) -> Any:
+    try:
+        return factory()
+    except Exception as error:
+        name = getattr(factory, "__name__", repr(factory))
+        raise SubjectError(f"{argument}={name}: calling it without arguments raised {type(error).__name__}: {error}") from error
+
+
+def _sendable(text: str) -> str:
+    """Text that UTF-8 can hold: xdist sends it, files store it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_skip(error: BaseException) -> bool:
+    import unittest
+
+    return isinstance(error, (pytest.skip.Exception, unittest.SkipTest))
+
+
+def _unittest_failure(item: pytest.Item) -> str | None:
+    """Why a ``unittest.TestCase`` test did not pass: pytest keeps its failures on the item and raises none."""
+    failures = getattr(item, "_excinfo", None)
+    if not failures:
+        return None
+    return f"the test itself {'was skipped' if _is_skip(failures[-1].value) else 'failed'}"
+
+
+def _not_run(item: pytest.Item, requests: Iterable[Request], reason: str) -> None:
+    found = item.stash.setdefault(_FOUND, [])
+    if not found:
+        found.extend(
+            GateResult(id=request.id, nodeid=item.nodeid, outcome=Outcome.SKIPPED, reason=reason) for request in requests
+        )
+
+
+def environment() -> dict[str, Any]:
+    """Versions that a reader of a report wants to know; nothing is imported for them."""
+
+    def version(package: str) -> str | None:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return None
+
+    return {
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+        "pytest_torchscript": version("pytest-torchscript"),
+        "platform": sys.platform,
+    }
+
+
+class Results:
+    """Gathers what the gates found and reports it: in the only process, or in xdist's controller."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._gates: dict[tuple[str, str], GateResult] = {}
+        self._problem: str | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for data in json.loads(getattr(report, "torchscript", "[]")):
+            result = GateResult.from_json(data)
+            # A test that is run again replaces what it found before.
+            self._gates[result.nodeid, result.id] = result
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._settings.json is None or session.config.option.collectonly:
+            return
+        try:
+            json_report.write(self._settings.json, json_report.document(self._gates.values(), environment()))
+        except OSError as error:
+            self._problem = f"--torchscript-json: cannot write {str(self._settings.json)!r}: {error.strerror or error}"
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._gates:
+            terminalreporter.section("torchscript gates")
+            for line, good in terminal.table(self._gates.values()):
+                style = {"bold": True} if good is None else {"green": True} if good else {"red": True}
+                terminalreporter.write_line(line, **style)
+        if self._problem:
+            terminalreporter.write_line(f"ERROR: {self._problem}", red=True)
+        elif self._settings.json is not None and not self._config.option.collectonly:
+            terminalreporter.write_line(f"torchscript gates written to {self._settings.json}")

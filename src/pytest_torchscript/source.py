@@ -1,0 +1,107 @@
+"""Source lines: whose line a failure came from. Standard library only.
+
+A stack goes through the user's code, a library such as transformers, and torch itself. The line worth naming is the
+innermost one that is not torch's, not the standard library's and not this package's.
+"""
+
+from __future__ import annotations
+
+import functools
+import linecache
+import os
+import re
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+
+__all__ = ["Line", "frames", "innermost", "is_foreign", "parse_stack", "relative", "traceback_frames"]
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_STDLIB = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
+_SITE = re.compile(r"[\\/](site|dist)-packages[\\/]")
+_FOREIGN = re.compile(r"[\\/](site|dist)-packages[\\/](torch|torchgen|functorch|numpy|scipy|pytest|_pytest|pluggy|xdist)[\\/]")
+_STACK_LINE = re.compile(r"(?:^|\n)\s*(?:File \")?(?P<file>[^\n\"()]+?)(?:\((?P<l1>\d+)\)|\", line (?P<l2>\d+))(?:: |, in )(?P<fn>\S+)")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of code: absolute file, 1-based line, function."""
+
+    file: str
+    line: int
+    function: str = ""
+
+    @property
+    def text(self) -> str:
+        """The line as written, stripped; empty when the file cannot be read."""
+        return linecache.getline(self.file, self.line).strip()
+
+
+@functools.lru_cache(maxsize=4096)
+def is_foreign(file: str) -> bool:
+    """Whether a file is torch's, pytest's, the standard library's, generated or this package's: never the guilty one."""
+    if not file or file.startswith("<"):
+        return True
+    absolute = os.path.abspath(file)
+    if absolute.startswith(_HERE + os.sep) or _FOREIGN.search(absolute):
+        return True
+    # site-packages lies below the standard library's folder.
+    return os.path.realpath(absolute).startswith(_STDLIB) and not _SITE.search(absolute)
+
+
+def frames(frame: FrameType | None) -> Iterable[Line]:
+    """The stack from ``frame`` outwards, innermost first."""
+    while frame is not None:
+        yield Line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back
+
+
+def traceback_frames(traceback: TracebackType | None) -> list[Line]:
+    """The stack of a traceback, innermost first."""
+    lines = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        lines.append(Line(code.co_filename, traceback.tb_lineno, code.co_name))
+        traceback = traceback.tb_next
+    return lines[::-1]
+
+
+def parse_stack(text: str) -> list[Line]:
+    """The lines of a stack in torch's words, ``file(41): forward`` or ``File "file", line 41, in forward``, as they come."""
+    return [
+        Line(match["file"].strip(), int(match["l1"] or match["l2"]), match["fn"]) for match in _STACK_LINE.finditer(text)
+    ]
+
+
+# Wrappers around a forward that are never the cause: decorators of transformers and accelerate.
+_WRAPPERS = {"wrapper", "wrapped", "wrapped_func", "inner", "new_forward"}
+
+
+def innermost(stack: Iterable[Line]) -> Line | None:
+    """The innermost line of the user's or a library's code."""
+    fallback = None
+    for line in stack:
+        if is_foreign(line.file):
+            continue
+        if line.function in _WRAPPERS and _SITE.search(line.file):
+            fallback = fallback or line
+            continue
+        return line
+    return fallback
+
+
+def relative(file: str, root: str | os.PathLike[str] | None = None) -> str:
+    """``file`` relative to ``root`` where it lies below it, with forward slashes; an installed file from its package on."""
+    if root is not None:
+        try:
+            return Path(os.path.abspath(file)).relative_to(os.path.abspath(root)).as_posix()
+        except ValueError:
+            pass
+    match = None
+    for match in _SITE.finditer(file):
+        pass
+    if match is not None:
+        return file[match.end() :].replace("\\", "/")
+    return file.replace("\\", "/")

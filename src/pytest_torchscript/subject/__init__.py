@@ -1,0 +1,1 @@
+"""The model under test, its example inputs and its outputs."""

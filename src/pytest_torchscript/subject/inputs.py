@@ -1,0 +1,385 @@
+"""Example inputs: which axes may vary, other sizes, fresh values, padding.
+
+Every function here takes inputs as :class:`~pytest_torchscript.subject.call.Call` keeps them (name -> tensor or nested
+container) and returns new ones; nothing is written in place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..errors import SubjectError
+from .outputs import join, tensors
+
+__all__ = ["Dims", "FreshValues", "infer_dims", "declared_dims", "mapped", "mask_inverted", "mask_name", "pad", "resize", "shorten"]
+
+BATCH = "batch"
+SEQ = "seq"
+DECODER_SEQ = "decoder_seq"
+PADDED_AT_START = "padded at the start"
+
+# Inputs of transformers models whose axes are known by name: input -> axes after the batch axis.
+_SEQ_INPUTS = re.compile(
+    r"(input_ids|attention_mask|token_type_ids|position_ids|inputs_embeds|bbox|global_attention_mask|input_values"
+    r"|special_tokens_mask|segment_ids)"
+)
+_IMAGE_INPUTS = re.compile(r"pixel_values|pixel_mask|images?")
+_DECODER = "decoder_"
+
+
+@dataclass(frozen=True)
+class Dims:
+    """Which axis of which input is which dim: ``axes["input_ids"] == {0: "batch", 1: "seq"}``, by leaf path."""
+
+    axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+
+    def sizes(self, inputs: Mapping[str, Any]) -> dict[str, int]:
+        """The size each dim has in these inputs, in the order batch, seq, others."""
+        found: dict[str, int] = {}
+        for path, tensor in tensors(inputs):
+            for axis, dim in self.axes.get(path, {}).items():
+                found.setdefault(dim, tensor.shape[axis])
+        order = {BATCH: 0, SEQ: 1}
+        return dict(sorted(found.items(), key=lambda item: order.get(item[0], 2)))
+
+    def without(self, path: str) -> Dims:
+        return Dims({name: axes for name, axes in self.axes.items() if name != path})
+
+
+def declared_dims(inputs: Mapping[str, Any], declared: Mapping[str, Mapping[int, str]]) -> Dims:
+    """The dims a marker declares, checked against the inputs.
+
+    Raises:
+        SubjectError: an input or an axis that is not there, or one dim with two sizes.
+    """
+    by_path = dict(tensors(inputs))
+    axes: dict[str, dict[int, str]] = {}
+    sizes: dict[str, tuple[str, int]] = {}
+    for path, named in declared.items():
+        if path not in by_path:
+            raise SubjectError(f"dims names no input: {path!r}; the inputs are {', '.join(map(repr, by_path))}")
+        tensor = by_path[path]
+        for axis, dim in named.items():
+            if not -tensor.ndim <= axis < tensor.ndim:
+                raise SubjectError(f"dims[{path!r}] names axis {axis}, but {path!r} has shape {tuple(tensor.shape)}")
+            size = tensor.shape[axis]
+            first, known = sizes.setdefault(dim, (path, size))
+            if known != size:
+                raise SubjectError(f"dims calls two sizes {dim!r}: {known} in {first!r}, {size} in {path!r}")
+            axes.setdefault(path, {})[axis % tensor.ndim] = dim
+    return Dims(axes)
+
+
+def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
+    """Which axes of these inputs may vary, by the inputs' names, dtypes and sizes.
+
+    Axis 0 is the batch in every tensor that has the first tensor's size there. The sequence is axis 1 of known text
+    inputs, of a 2-d integer tensor and of a 3-d float tensor (batch, seq, features), and any axis of a mask that has the
+    same size. A 2-d float tensor is (batch, features), unless a ``seq_len`` was asked for and nothing else has one.
+    Images' height and width are not inferred: declare them.
+    """
+    by_path = dict(tensors(inputs))
+    axes: dict[str, dict[int, str]] = {path: {} for path in by_path}
+    first = next((tensor for tensor in by_path.values() if tensor.ndim >= 2), None)
+    if first is None:
+        first = next((tensor for tensor in by_path.values() if tensor.ndim), None)
+    if first is None:
+        return Dims()
+    batch = first.shape[0]
+    for path, tensor in by_path.items():
+        if tensor.ndim and tensor.shape[0] == batch:
+            axes[path][0] = BATCH
+
+    def is_decoder(path: str) -> bool:
+        return path.startswith(_DECODER)
+
+    for decoder, dim in ((False, SEQ), (True, DECODER_SEQ)):
+        members = {path: tensor for path, tensor in by_path.items() if is_decoder(path) == decoder}
+        lead = _sequence_lead(members, seq_asked=seq_asked and not decoder)
+        if lead is None:
+            continue
+        size = members[lead].shape[1]
+        for path, tensor in members.items():
+            for axis in range(tensor.ndim):
+                if axis in axes[path] or tensor.shape[axis] != size:
+                    continue
+                if path == lead and axis == 1:
+                    axes[path][axis] = dim
+                elif _IMAGE_INPUTS.match(path):
+                    continue
+                elif axis == 1 and (tensor.ndim < 4 or "mask" in path) and _along_sequence(path, tensor, members[lead]):
+                    axes[path][axis] = dim
+                elif axis >= 2 and "mask" in path:
+                    axes[path][axis] = dim
+    return Dims({path: named for path, named in axes.items() if named})
+
+
+def _along_sequence(path: str, tensor: torch.Tensor, lead: torch.Tensor) -> bool:
+    """Whether axis 1 of this tensor, of the lead's length, runs along the sequence rather than by chance."""
+    if _SEQ_INPUTS.search(path) or "mask" in path:
+        return True
+    return tensor.ndim >= 2 and (tensor.ndim == 2 or lead.ndim >= 2)
+
+
+def _sequence_lead(members: Mapping[str, torch.Tensor], *, seq_asked: bool) -> str | None:
+    """The input whose axis 1 is the sequence; the one the others are measured by."""
+
+    def pick(test: Any) -> str | None:
+        return next((path for path, tensor in members.items() if tensor.ndim >= 2 and test(path, tensor)), None)
+
+    def integral(tensor: torch.Tensor) -> bool:
+        return not tensor.is_floating_point() and not tensor.is_complex()
+
+    return (
+        pick(lambda path, tensor: _SEQ_INPUTS.search(path) and "mask" not in path and tensor.ndim in (2, 3))
+        or pick(lambda path, tensor: integral(tensor) and tensor.ndim == 2 and "mask" not in path and tensor.shape[0] != 2)
+        or pick(lambda path, tensor: tensor.ndim == 3 and not _IMAGE_INPUTS.match(path))
+        or pick(lambda path, tensor: integral(tensor) and tensor.ndim == 2)
+        or (pick(lambda path, tensor: tensor.ndim == 2) if seq_asked else None)
+    )
+
+
+def mask_name(inputs: Mapping[str, Any], asked: str | None) -> str | None:
+    """The path of the padding mask: the one asked for, else ``attention_mask`` if it is there.
+
+    Raises:
+        SubjectError: the mask asked for is no input.
+    """
+    by_path = dict(tensors(inputs))
+    if asked is not None and asked not in by_path:
+        raise SubjectError(f"mask={asked!r} names no input; the inputs are {', '.join(map(repr, by_path))}")
+    return asked or ("attention_mask" if "attention_mask" in by_path else None)
+
+
+def mapped(inputs: Mapping[str, Any], change: Any) -> dict[str, Any]:
+    """``inputs`` with every tensor replaced by ``change(path, tensor)``."""
+
+    def walk(value: Any, path: str) -> Any:
+        if isinstance(value, torch.Tensor):
+            return change(path, value)
+        if isinstance(value, Mapping):
+            return {key: walk(entry, join(path, key)) for key, entry in value.items()}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*(walk(entry, join(path, index)) for index, entry in enumerate(value)))
+        if isinstance(value, (list, tuple)):
+            entries = [walk(entry, join(path, index)) for index, entry in enumerate(value)]
+            return entries if isinstance(value, list) else tuple(entries)
+        return value
+
+    return {name: walk(value, name) for name, value in inputs.items()}
+
+
+def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The inputs with the named dims at other sizes, by repeating and cropping what is there."""
+
+    def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
+        for axis, dim in dims.axes.get(path, {}).items():
+            size = sizes.get(dim)
+            if size is None or size == tensor.shape[axis]:
+                continue
+            observed = tensor.shape[axis]
+            index = torch.arange(size)
+            if "mask" in path and dim != BATCH and size > observed:
+                # Repeated, a mask padded at the end would have holes, which no tokenizer makes: it is stretched.
+                index = index * observed // size
+            else:
+                index = index % observed
+            tensor = tensor.index_select(axis, index.to(tensor.device))
+        return tensor.detach().clone()
+
+    return mapped(inputs, change)
+
+
+def shorten(inputs: Mapping[str, Any], dims: Dims, dim: str, size: int) -> dict[str, Any]:
+    """The inputs cropped to ``size`` along one dim."""
+
+    def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
+        for axis, name in dims.axes.get(path, {}).items():
+            if name == dim:
+                tensor = tensor.narrow(axis, 0, size)
+        return tensor.clone()
+
+    return mapped(inputs, change)
+
+
+def pad(
+    inputs: Mapping[str, Any], dims: Dims, dim: str, size: int, fill: Mapping[str, float | int]
+) -> dict[str, Any]:
+    """The inputs padded at the end to ``size`` along one dim, each tensor with its value from ``fill`` (default 0)."""
+
+    def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
+        for axis, name in dims.axes.get(path, {}).items():
+            if name == dim and tensor.shape[axis] < size:
+                shape = list(tensor.shape)
+                shape[axis] = size - tensor.shape[axis]
+                filler = torch.full(shape, fill.get(path, 0), dtype=tensor.dtype, device=tensor.device)
+                tensor = torch.cat([tensor, filler], axis)
+        return tensor.clone()
+
+    return mapped(inputs, change)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshValues:
+    """Other values of the same shapes and dtypes.
+
+    ``ranges`` gives, by input path, the values an integer input may take, ``[low, high)``; without an entry the observed
+    range is kept. ``mask`` is the path of the padding mask, ``dims`` says along which axis it runs.
+    """
+
+    dims: Dims
+    mask: str | None = None
+    inverted: bool = False
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    seed: int = 0
+
+    def variants(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """``(description, inputs)``: floats redrawn, negated, scaled; ints redrawn; other masks.
+
+        Kinds vary one at a time, so that values the model refuses in one input do not hide another; the last varies all.
+        """
+        generator = torch.Generator().manual_seed(self.seed + 0x5EED)
+        by_path = dict(tensors(inputs))
+        plain = [path for path in by_path if path != self.mask]
+        floats = [path for path in plain if by_path[path].is_floating_point() or by_path[path].is_complex()]
+        ints = [path for path in plain if path not in floats and by_path[path].dtype != torch.bool]
+        bools = [path for path in plain if by_path[path].dtype == torch.bool]
+
+        def redraw(tensor: torch.Tensor) -> torch.Tensor:
+            return _normal_like(tensor, generator)
+
+        def change(paths: list[str], how: Any) -> dict[str, Any]:
+            return mapped(inputs, lambda path, tensor: how(path, tensor) if path in paths else tensor.clone())
+
+        if floats:
+            yield "floats redrawn", change(floats, lambda _, tensor: redraw(tensor))
+            yield "floats redrawn again", change(floats, lambda _, tensor: redraw(tensor))
+            yield "floats negated", change(floats, lambda _, tensor: -tensor)
+            yield "floats shuffled", change(floats, lambda _, tensor: _shuffled(tensor, generator))
+            for factor in (0.1, 10.0, 1000.0):
+                yield f"floats scaled by {factor:g}", change(floats, lambda _, tensor, by=factor: tensor * by)
+            yield "floats made positive", change(floats, lambda _, tensor: tensor.abs() if not tensor.is_complex() else -tensor)
+            yield "floats made zero", change(floats, lambda _, tensor: torch.zeros_like(tensor))
+        if ints:
+            yield "integers redrawn", change(ints, lambda path, tensor: self._integers(path, tensor, generator))
+            yield "integers redrawn again", change(ints, lambda path, tensor: self._integers(path, tensor, generator))
+            yield "integers shuffled", change(ints, lambda _, tensor: _shuffled(tensor, generator))
+            yield "integers all at their least", change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[0]))
+            yield "integers all at their greatest", change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[1] - 1))
+        if bools:
+            yield "booleans inverted", change(bools, lambda _, tensor: ~tensor)
+            yield "booleans redrawn", change(bools, lambda _, tensor: _coin(tensor, generator))
+            yield "booleans all true", change(bools, lambda _, tensor: torch.ones_like(tensor))
+            yield "booleans all false", change(bools, lambda _, tensor: torch.zeros_like(tensor))
+        if self.mask is not None:
+            for name, mask in self._masks(by_path[self.mask]):
+                yield f"mask {name}", mapped(
+                    inputs, lambda path, tensor, mask=mask: mask if path == self.mask else tensor.clone()
+                )
+        if len(floats) + len(ints) + len(bools) > 1:
+            everything = change(floats, lambda _, tensor: redraw(tensor))
+            yield "everything redrawn", mapped(
+                everything,
+                lambda path, tensor: (
+                    self._integers(path, tensor, generator)
+                    if path in ints
+                    else _coin(tensor, generator)
+                    if path in bools
+                    else tensor
+                ),
+            )
+
+    def _masks(self, mask: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        valid = 1 - mask.to(torch.int64) if self.inverted else mask
+        for name, other in _masks(valid, self.dims.axes.get(str(self.mask), {})):
+            yield name, (1 - other if self.inverted else other).to(mask.dtype)
+
+    def scaled(self, inputs: Mapping[str, Any], factor: float) -> dict[str, Any]:
+        """The inputs with every float tensor but the mask multiplied by ``factor``."""
+        return mapped(
+            inputs,
+            lambda path, tensor: tensor * factor if tensor.is_floating_point() and path != self.mask else tensor.clone(),
+        )
+
+    def redrawn(self, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """Every input but the mask redrawn."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
+            if path == self.mask or tensor.is_meta:
+                return tensor.clone()
+            if tensor.is_floating_point() or tensor.is_complex():
+                return _normal_like(tensor, generator)
+            if tensor.dtype == torch.bool:
+                return _coin(tensor, generator)
+            return self._integers(path, tensor, generator)
+
+        return mapped(inputs, change)
+
+    def range_of(self, path: str, tensor: torch.Tensor) -> tuple[int, int]:
+        if path in self.ranges:
+            return self.ranges[path]
+        if not tensor.numel():
+            return 0, 1
+        return int(tensor.min()), int(tensor.max()) + 1
+
+    def _integers(self, path: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        low, high = self.range_of(path, tensor)
+        drawn = torch.randint(low, high, tensor.shape, generator=generator, dtype=torch.int64)
+        return drawn.to(dtype=tensor.dtype, device=tensor.device)
+
+
+def _normal_like(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Normal values with the observed mean and spread, at least a spread of a hundredth."""
+    if not tensor.numel():
+        return tensor.clone()
+    if tensor.is_complex():
+        return torch.complex(_normal_like(tensor.real, generator), _normal_like(tensor.imag, generator)).to(tensor.dtype)
+    wide = tensor.detach().to("cpu", torch.float64)
+    finite = wide[wide.isfinite()]
+    mean = float(finite.mean()) if finite.numel() else 0.0
+    spread = max(float(finite.std()) if finite.numel() > 1 else 1.0, 0.01)
+    drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * spread + mean
+    return drawn.to(dtype=tensor.dtype, device=tensor.device)
+
+
+def _shuffled(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The same values in another order."""
+    order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+    return tensor.reshape(-1)[order].reshape(tensor.shape).clone()
+
+
+def _coin(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return (torch.rand(tensor.shape, generator=generator) < 0.5).to(tensor.device)
+
+
+def _masks(valid: torch.Tensor, axes: Mapping[int, str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Other padding masks of the same shape and dtype, 1 where valid: nothing padded, padded at the end, padded at the start."""
+    mask = valid
+    everything = torch.ones_like(mask)
+    if not torch.equal(mask, everything):
+        yield "without padding", everything
+    axis = next((axis for axis, dim in axes.items() if dim != BATCH), mask.ndim - 1)
+    if mask.ndim == 0 or mask.shape[axis] < 2:
+        return
+    length = mask.shape[axis]
+    rows = mask.shape[0] if 0 in axes and axis != 0 else 1
+    position = torch.arange(length, device=mask.device).reshape([-1 if a == axis else 1 for a in range(mask.ndim)])
+    row = torch.arange(rows, device=mask.device).reshape([-1 if a == 0 and axis != 0 else 1 for a in range(mask.ndim)])
+    # Each row another length, from about a half upwards, so that no row is padded entirely.
+    kept = (length - 1 - (row * max(length // 4, 1)) % max(length // 2, 1)).clamp(min=1)
+    at_end = (position < kept).expand(mask.shape)
+    yield "padded at the end", at_end.to(mask.dtype).clone()
+    short = (position < max(length // 3, 1)).expand(mask.shape)
+    yield "mostly padding", short.to(mask.dtype).clone()
+    yield PADDED_AT_START, (position >= length - kept).expand(mask.shape).to(mask.dtype).clone()
+
+
+def mask_inverted(path: str, mask: torch.Tensor) -> bool:
+    """Whether True marks padding, as in :class:`torch.nn.TransformerEncoder`'s ``src_key_padding_mask``, not what is kept."""
+    return mask.dtype == torch.bool and ("pad" in path or not bool(mask.any()))

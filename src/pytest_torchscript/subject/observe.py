@@ -1,0 +1,90 @@
+"""Watching which models a test body calls, and with what."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .outputs import clone
+
+__all__ = ["ObservedCall", "Observer", "signature_of"]
+
+
+@dataclass(frozen=True)
+class ObservedCall:
+    """The first call of a model: the module itself, and copies of the arguments as they were given."""
+
+    model: torch.nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def signature_of(model: torch.nn.Module) -> tuple[Any, ...]:
+    """What makes two models different ones: the class, and names and shapes of the parameters."""
+    shapes = tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
+    return type(model), shapes
+
+
+def is_candidate(model: torch.nn.Module) -> bool:
+    """Whether a module can be the model under test: no ScriptModule, no loss, no metric."""
+    if isinstance(model, (torch.jit.ScriptModule, torch.nn.modules.loss._Loss)):
+        return False
+    names = [cls.__name__ for cls in type(model).__mro__]
+    if any(cls.__module__.partition(".")[0] == "torchmetrics" for cls in type(model).__mro__) or "Metric" in names:
+        return False
+    return not names[0].lower().endswith(("loss", "criterion", "metric"))
+
+
+class Observer:
+    """While :meth:`watching`, records the outermost module calls: the first one of each different model.
+
+    ``only`` records the outermost calls of one class instead, also inside other modules.
+    """
+
+    def __init__(self, only: type[torch.nn.Module] | None = None) -> None:
+        self.calls: list[ObservedCall] = []
+        self._only = only
+        self._seen: set[tuple[Any, ...]] = set()
+        self._local = threading.local()
+
+    @contextmanager
+    def watching(self) -> Iterator[Observer]:
+        """Record every module call in the block, from any thread."""
+        call = torch.nn.Module.__call__
+        observer = self
+
+        def observed(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return observer._enter(call, module, args, kwargs)
+
+        # A global forward pre-hook would be the public way, but it does not see keyword arguments.
+        torch.nn.Module.__call__ = observed  # type: ignore[method-assign]
+        try:
+            yield self
+        finally:
+            torch.nn.Module.__call__ = call  # type: ignore[method-assign]
+
+    def _enter(self, call: Any, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        depth = getattr(self._local, "depth", 0)
+        wanted = depth == 0 and is_candidate(module)
+        if self._only is not None:
+            wanted = isinstance(module, self._only) and not getattr(self._local, "inside", False)
+        if not wanted or torch._C._get_tracing_state() is not None:
+            self._local.depth = depth + 1
+            try:
+                return call(module, *args, **kwargs)
+            finally:
+                self._local.depth = depth
+        key = signature_of(module)
+        if key not in self._seen:
+            self._seen.add(key)
+            self.calls.append(ObservedCall(module, clone(args), clone(dict(kwargs))))
+        self._local.depth, self._local.inside = depth + 1, True
+        try:
+            return call(module, *args, **kwargs)
+        finally:
+            self._local.depth, self._local.inside = depth, False

@@ -1,0 +1,1 @@
+"""The only rooms that know torch.jit: tracing, graphs, and running what was traced."""

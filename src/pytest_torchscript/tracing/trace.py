@@ -1,0 +1,123 @@
+"""The one place that calls :func:`torch.jit.trace`. Warnings and errors become diagnostics."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from .. import source
+from ..subject.call import Call
+from .execute import private_compilation
+
+__all__ = ["Diagnostic", "TraceError", "Traced", "TorchScriptUnavailable", "quiet", "trace"]
+
+_DICT_OUTPUT = "Encountering a dict at the output of the tracer"
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A ``TracerWarning``: evidence, never a verdict."""
+
+    message: str
+    line: source.Line | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """A traced program, and what torch said while tracing.
+
+    ``strict`` is False when the model returns a dict, which torch traces under ``strict=False`` only.
+    """
+
+    module: Any
+    strict: bool = True
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+class TraceError(Exception):
+    """Tracing failed. ``cause`` is torch's error; ``line`` the guilty source line, if the stack shows one."""
+
+    def __init__(self, cause: BaseException, diagnostics: tuple[Diagnostic, ...]) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.diagnostics = diagnostics
+        self.line = source.innermost(source.traceback_frames(cause.__traceback__))
+
+
+class TorchScriptUnavailable(Exception):
+    """This torch has no usable TorchScript."""
+
+
+@dataclass
+class _Recorder:
+    found: list[Diagnostic] = field(default_factory=list)
+
+    def __call__(self, message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+        if category.__name__ != "TracerWarning":
+            return
+        line = source.innermost(source.frames(sys._getframe(1))) or source.Line(filename, lineno)
+        self.found.append(Diagnostic(_first_sentence(str(message)), line))
+
+
+def _first_sentence(message: str) -> str:
+    return re.split(r"(?<=\.)\s", message.strip(), maxsplit=1)[0]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[_Recorder]:
+    """Silence the warnings of our own calls, and record the tracer's.
+
+    torch deprecates TorchScript with a DeprecationWarning (2.10 to 2.13) or a FutureWarning (2.14 and later) from every
+    call; what the model itself warns about, its test has already shown.
+    """
+    recorder = _Recorder()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", torch.jit.TracerWarning)
+        warnings.showwarning = recorder
+        yield recorder
+
+
+def ensure_available() -> None:
+    """Raise :class:`TorchScriptUnavailable` where tracing cannot work at all."""
+    if not hasattr(getattr(torch, "jit", None), "trace"):
+        raise TorchScriptUnavailable(f"torch {torch.__version__} has no torch.jit.trace; use torch.export instead")
+    if not torch.jit._state._enabled:
+        raise TorchScriptUnavailable("TorchScript is switched off by PYTORCH_JIT=0; unset it to run the gate")
+
+
+def trace(model: torch.nn.Module, call: Call) -> Traced:
+    """Trace ``model`` at the inputs of ``call``, as ``torch.jit.trace(model, inputs, check_trace=False)`` does.
+
+    A model that returns a dict is traced with ``strict=False``: torch refuses it otherwise, and says that this is the way
+    if the keys do not change.
+
+    Raises:
+        TraceError: torch refuses.
+        TorchScriptUnavailable: this torch has no usable TorchScript.
+    """
+    ensure_available()
+    with quiet() as recorder, call.as_forward(model) as inputs, private_compilation() as unit:
+        try:
+            module, strict = _trace(model, inputs, unit)
+        except Exception as error:  # noqa: BLE001 - whatever a user's forward raises is the finding
+            raise TraceError(error, tuple(recorder.found)) from error
+    if not isinstance(module, torch.jit.ScriptModule):
+        raise TorchScriptUnavailable(f"torch.jit.trace gave a {type(module).__name__}, not a ScriptModule")
+    return Traced(module=module, strict=strict, diagnostics=tuple(dict.fromkeys(recorder.found)))
+
+
+def _trace(model: torch.nn.Module, inputs: tuple[Any, ...], unit: Any) -> tuple[Any, bool]:
+    try:
+        return torch.jit.trace(model, inputs, check_trace=False, _compilation_unit=unit), True
+    except RuntimeError as error:
+        if _DICT_OUTPUT not in str(error):
+            raise
+    return torch.jit.trace(model, inputs, check_trace=False, strict=False, _compilation_unit=unit), False
