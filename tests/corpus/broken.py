@@ -650,7 +650,7 @@ class DeepCopiedInput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = copy.deepcopy(x)  # guilty
-        hidden[:, 0] = 0.0
+        hidden[:, 0] = 0.0  # guilty
         return self.head(hidden)  # guilty
 
 
@@ -1048,7 +1048,7 @@ class FlagTensor(nn.Module):
         return torch.stack(rows)
 
 
-@broken("ValueSpecialised", floats(2, 16, 8))
+@broken("NotEquivalent", floats(2, 16, 8))
 class SharedWorkspace(nn.Module):
     """A preallocated workspace written through a view: as constants the two are strangers, and the write is lost."""
 
@@ -1579,7 +1579,7 @@ class MaskTooWeak(nn.Module):
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         bias = (1.0 - attention_mask[:, None, :].float()) * -1.0  # guilty
-        return (x @ x.transpose(1, 2) / 8**0.5 + bias).softmax(-1) @ x
+        return (x @ x.transpose(1, 2) / 8**0.5 + bias).softmax(-1) @ x  # guilty
 
 
 @broken("PaddingUnsafe", tokens(), dims=BATCH_SEQ)
@@ -1593,7 +1593,7 @@ class MaskFlipped(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         x = self.embedding(input_ids)
         scores = (x @ x.transpose(1, 2)).masked_fill(attention_mask[:, None, :].bool(), -1e4)  # guilty
-        return scores.softmax(-1) @ x
+        return scores.softmax(-1) @ x  # guilty
 
 
 @broken("PaddingUnsafe", masked_floats(), dims=BATCH_SEQ)
@@ -1602,7 +1602,7 @@ class MaskOnQueries(nn.Module):
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         scores = (x @ x.transpose(1, 2)).masked_fill(attention_mask[:, :, None] == 0, -1e4)  # guilty
-        return (scores.softmax(-1) @ x)[:, 0]
+        return (scores.softmax(-1) @ x)[:, 0]  # guilty
 
 
 @broken("PaddingUnsafe", masked_floats(), dims=BATCH_SEQ)

@@ -9,7 +9,7 @@ from typing import Any
 from ..result import CheckResult, Finding, Verdict
 from ..spec import ShapeContract
 from ..subject.inputs import BATCH, resize
-from ..subject.outputs import compare
+from ..subject.outputs import Mismatch, compare
 from ..tracing.graph import differences, graph_of
 from ..tracing.trace import quiet
 from .base import Check, Context, Probe
@@ -20,6 +20,7 @@ __all__ = ["Shapes", "classify", "grid"]
 _FARTHEST = 2048
 _FARTHEST_BATCH = 64
 _MOST_DIRECTED = 6
+_MOST_SIZES = 3
 
 
 def grid(size: int, limit: int | None = None) -> list[int]:
@@ -234,25 +235,30 @@ class Shapes(Check):
         return list(context.caused(findings, causes, hint=hint))
 
     def _wrong(self, context: Context, dim: _Dim, wrong: list[int], others: str) -> list[Finding]:
-        findings = []
+        """One finding an output leaf, with every size at which it is wrong."""
+        by_path: dict[str | None, list[tuple[int, Mismatch | None]]] = {}
         for size in wrong:
             for mismatch in dim.probes[size].mismatches or (None,):
-                if mismatch is None:
-                    text = f"traced at {dim.size}, the program is another one at {size}"
-                elif mismatch.kind == "value":
-                    text = f"traced at {dim.size}, {mismatch.label} is off at {size} ({mismatch.text})"
-                else:
-                    text = f"traced at {dim.size}, {mismatch.label} at {size} has {mismatch.text}"
-                head = f"{dim.name} is silently wrong: " if not findings else ""
-                findings.append(
-                    context.finding(
-                        head + text,
-                        path=mismatch.path if mismatch else None,
-                        details={**self._details(dim), "size": size, **(mismatch.details() if mismatch else {})},
-                    )
+                by_path.setdefault(mismatch.path if mismatch else None, []).append((size, mismatch))
+        findings = []
+        for path, found in by_path.items():
+            size, first = found[0]
+            if first is None:
+                text = f"the program is another one at {', '.join(str(size) for size, _ in found)}"
+            else:
+                rest = [f"{size} ({_amount(m)})" for size, m in found[1:_MOST_SIZES] if m is not None]
+                more = len(found) - _MOST_SIZES
+                verb = f"is off at {size} ({first.text})" if first.kind == "value" else f"at {size} has {first.text}"
+                text = f"{first.label} {verb}" + "".join(f" and at {entry}" for entry in rest)
+                text += f" and at {more} more" if more > 0 else ""
+            head = f"{dim.name} is silently wrong: " if not findings else ""
+            findings.append(
+                context.finding(
+                    f"{head}traced at {dim.size}, {text}{others if not findings else ''}",
+                    path=path,
+                    details={**self._details(dim), "size": size, **(first.details() if first else {})},
                 )
-        last = findings[-1]
-        findings[-1] = context.finding(last.message + others, path=last.path, details=last.details)
+            )
         return findings
 
     def _judge_together(
@@ -271,6 +277,10 @@ class Shapes(Check):
     @staticmethod
     def _details(dim: _Dim) -> dict[str, Any]:
         return {"dim": dim.name, "traced": dim.size, "probes": {str(size): kind for size, kind in dim.kinds.items()}}
+
+
+def _amount(mismatch: Mismatch) -> str:
+    return f"max abs {mismatch.amount:.3g}" if mismatch.kind == "value" else mismatch.text
 
 
 def _failed(context: Context, name: str) -> bool:

@@ -93,8 +93,8 @@ def _value(conversion: Conversion) -> str:
     return f"as {conversion.value!r}" if isinstance(conversion.value, (int, float)) else ""
 
 
-def _plain(constant: str | None) -> str:
-    return (constant or "").removeprefix("tensor ")
+def _plain(constant: str) -> str:
+    return constant.removeprefix("tensor ")
 
 
 def _attribute(
@@ -104,28 +104,26 @@ def _attribute(
     parted: source.Line | None,
 ) -> list[Cause]:
     causes: list[Cause] = []
-    # Where the structure differs, constants before it are numbered otherwise and prove nothing.
-    difference = next((found for found in differing if not found.is_constant), differing[0])
+    # Where the structure differs, what it was decided by explains the constants too.
+    difference = next((found for found in differing if found.constants is None), differing[0])
     entered = difference.node.line
     before = [(a, b) for a, b in pairs if not 0 <= difference.node.first_value < a.after]
     decided = [(a, b) for a, b in before if a.kind == "bool"][-1:]
     for a, b in decided:
         assert a.line is not None
         causes.append(Cause(a.line, _WORDS[a.kind], f"{_value(a)}, now {b.value}"))
-    left, right = difference.left, difference.right
-    if difference.is_constant and left is not None and right is not None:
-        exact = [
-            (a, b) for a, b in before if (repr(a.value), repr(b.value)) == (_plain(left.constant), _plain(right.constant))
-        ]
+    if difference.constants is not None:
+        left, right = difference.constants
+        exact = [(a, b) for a, b in before if (repr(a.value), repr(b.value)) == (_plain(left), _plain(right))]
         near = [(a, b) for a, b in before if a.kind != "bool" and entered and a.line and a.line.file == entered.file]
         chosen = (exact or near or [pair for pair in before if pair[0].kind != "bool"])[-1:]
         causes += [Cause(a.line, _WORDS[a.kind], _value(a)) for a, _ in chosen if a.line]
         detached = [c for c in conversions if c.kind in ("data", "numpy") and c.line]
-        if not chosen and "tensor of shape" in (left.constant or "") and detached:
+        if not chosen and "tensor of shape" in left and detached:
             causes += [Cause(c.line, _WORDS[c.kind], _value(c)) for c in detached[:1] if c.line]
         if entered is not None:
             where = "used at" if causes else "baked at"
-            causes.append(Cause(entered, where, f"the constant {_short(left.constant)} would be {_short(right.constant)}"))
+            causes.append(Cause(entered, where, f"the constant {_short(left)} would be {_short(right)}"))
         return causes
     if not decided:
         causes += [Cause(a.line, _WORDS[a.kind], _value(a)) for a, _ in before[-1:] if a.line]
@@ -136,7 +134,7 @@ def _attribute(
     return causes
 
 
-def _short(constant: str | None) -> str:
+def _short(constant: str) -> str:
     text = _plain(constant)
     return text if len(text) <= 40 else text[:40] + "…"
 

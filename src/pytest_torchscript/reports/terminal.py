@@ -66,7 +66,7 @@ def _check_lines(check: CheckResult) -> list[str]:
 def _place(finding: Finding) -> str:
     function = f" in {finding.function}" if finding.function else ""
     source = f":   {finding.source}" if finding.source else ""
-    return f"    {finding.where or 'at'}  {finding.file}:{finding.line}{function}{source}"
+    return f"    {finding.where or 'at':<9}  {finding.file}:{finding.line}{function}{source}"
 
 
 def _evidence(cell: CellResult) -> list[str]:

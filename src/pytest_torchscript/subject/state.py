@@ -217,7 +217,12 @@ def isolated() -> Iterator[None]:
         torch._C._jit_set_profiling_executor(profiling)
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()) != (
+            deterministic,
+            warn_only,
+        ):
+            # Only then: the call imports a second's worth of torch's compiler.
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_rng_state(cpu_state)
         if cuda_states is not None:
             torch.cuda.set_rng_state_all(cuda_states)

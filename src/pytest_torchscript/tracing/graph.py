@@ -26,27 +26,33 @@ __all__ = ["Conversion", "Difference", "Graph", "Node", "differences", "graph_of
 
 @dataclass(frozen=True)
 class Node:
-    """One node in canonical form: values are numbered by first appearance, so that equal programs are equal nodes."""
+    """One operation in canonical form.
+
+    ``inputs`` holds, for each operand, the number of the value (by first appearance) or the text of a constant. Constants
+    are no nodes of their own: torch pools equal ones, so that a baked 2 may be the same node as any other 2.
+    """
 
     kind: str
-    inputs: tuple[int, ...]
+    inputs: tuple[int | str, ...]
     outputs: int
-    constant: str | None
     first_value: int
     # torch writes the whole stack of a node out on request; only the guilty node is asked.
-    raw: Any = field(repr=False)
+    raw: Any = field(repr=False, compare=False)
 
     def same(self, other: Node) -> bool:
-        return (self.kind, self.inputs, self.outputs, self.constant) == (
-            other.kind,
-            other.inputs,
-            other.outputs,
-            other.constant,
-        )
+        return (self.kind, self.inputs, self.outputs) == (other.kind, other.inputs, other.outputs)
 
     @property
     def line(self) -> source.Line | None:
-        return source.innermost(source.parse_stack(self.raw.sourceRange()))
+        """The user's or library's line; for a list of operands, which has none, that of the operation it is for."""
+        raw = self.raw
+        for _ in range(4):
+            line = source.innermost(source.parse_stack(raw.sourceRange()))
+            uses = [use for value in raw.outputs() for use in value.uses()]
+            if line is not None or not uses:
+                return line
+            raw = uses[0].user
+        return None
 
 
 @dataclass(frozen=True)
@@ -80,20 +86,24 @@ class Graph:
 
 @dataclass(frozen=True)
 class Difference:
-    """The nodes at which two graphs part: a constant (the two values are known), or another structure."""
+    """The nodes at which two graphs part: an operand that is another constant, or another structure."""
 
     index: int
     left: Node | None
     right: Node | None
 
     @property
-    def is_constant(self) -> bool:
-        return (
-            self.left is not None
-            and self.right is not None
-            and self.left.kind == self.right.kind == "prim::Constant"
-            and self.left.outputs == self.right.outputs
-        )
+    def constants(self) -> tuple[str, str] | None:
+        """The two constants, if the nodes differ in constants alone."""
+        left, right = self.left, self.right
+        if left is None or right is None or (left.kind, left.outputs) != (right.kind, right.outputs):
+            return None
+        if len(left.inputs) != len(right.inputs):
+            return None
+        pairs = [(a, b) for a, b in zip(left.inputs, right.inputs, strict=True) if a != b]
+        if not pairs or not all(isinstance(a, str) and isinstance(b, str) for a, b in pairs):
+            return None
+        return str(pairs[0][0]), str(pairs[0][1])
 
     @property
     def node(self) -> Node:
@@ -107,9 +117,8 @@ def _value_number(value: Any) -> int:
     return int(name) if name.isdigit() else -1
 
 
-def _constant(node: Any) -> str | None:
-    if node.kind() != "prim::Constant":
-        return None
+def _constant(node: Any) -> str:
+    """The value of a ``prim::Constant`` as text; a tensor's by shape and digest."""
     if "value" not in node.attributeNames():
         return "None"
     kind = node.kindOf("value")
@@ -132,9 +141,9 @@ def _constant(node: Any) -> str | None:
 
 def nodes_of(graph: Any) -> list[Node]:
     """The canonical nodes of an inlined ``torch._C.Graph``, blocks of control flow included."""
-    numbers: dict[str, int] = {}
+    numbers: dict[str, int | str] = {}
 
-    def number(value: Any) -> int:
+    def number(value: Any) -> int | str:
         return numbers.setdefault(value.debugName(), len(numbers))
 
     for value in graph.inputs():
@@ -143,16 +152,21 @@ def nodes_of(graph: Any) -> list[Node]:
 
     def walk(block: Any) -> None:
         for node in block.nodes():
-            inputs = tuple(number(value) for value in node.inputs())
             outputs = list(node.outputs())
+            if node.kind() == "prim::Constant":
+                numbers[outputs[0].debugName()] = _constant(node)
+                continue
+            inputs = tuple(number(value) for value in node.inputs())
             for value in outputs:
                 number(value)
             first = _value_number(outputs[0]) if outputs else -1
-            found.append(Node(node.kind(), inputs, len(outputs), _constant(node), first, node))
+            found.append(Node(node.kind(), inputs, len(outputs), first, node))
             for inner in node.blocks():
                 walk(inner)
 
     walk(graph)
+    results = tuple(number(value) for value in graph.outputs())
+    found.append(Node("prim::Return", results, 0, -1, graph.return_node()))
     return found
 
 
@@ -292,7 +306,7 @@ def _plain(value: Any) -> Any:
 
 
 def differences(left: Graph, right: Graph, most: int = 4) -> list[Difference]:
-    """The differing constants up to and including the first difference in structure, at most ``most``."""
+    """The operands that are other constants, up to and including the first difference in structure, at most ``most``."""
     return list(_differences(left.nodes, right.nodes, most))
 
 
@@ -306,5 +320,5 @@ def _differences(left: tuple[Node, ...], right: tuple[Node, ...], most: int) -> 
         difference = Difference(index, mine, theirs)
         yield difference
         count += 1
-        if count == most or not difference.is_constant:
+        if count == most or difference.constants is None:
             return

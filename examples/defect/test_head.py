@@ -1,0 +1,26 @@
+"""One seeded defect: the head works, traces, and its trace is right at the traced length only. No test of values sees it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+
+class MeanPoolingHead(nn.Module):
+    """Scores a text from the mean of its token vectors."""
+
+    def __init__(self, width: int = 32, classes: int = 3) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pooled = x.sum(1) / int(x.shape[1])
+        return self.score(pooled)
+
+
+@pytest.mark.torchscript
+def test_head() -> None:
+    torch.manual_seed(0)
+    head = MeanPoolingHead()
+    assert head(torch.randn(2, 16, 32)).shape == (2, 3)
