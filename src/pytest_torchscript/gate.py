@@ -26,6 +26,7 @@ from .subject.inputs import (
     infer_dims,
     mask_inverted,
     mask_name,
+    other_sequence_axis,
     resize,
 )
 from .subject.outputs import map_tensors, tensors
@@ -82,10 +83,9 @@ def refused(message: str, spec: GateSpec, *, hint: str | None = None) -> tuple[C
     """The cells of a gate that has no model or no inputs: one failure that says so, the other checks skipped."""
     failed = CheckResult.failed("eager", Verdict.EAGER_FAILURE, Finding(message=message, hint=hint))
     others = tuple(CheckResult.skipped(check.name, "eager failed") for check in checks.ALL if check.name != "eager")
-    sizes = [(spec.batch_size or (None,)), (spec.seq_len or (None,))]
     return tuple(
         CellResult(target=target, batch_size=batch, seq_len=seq, checks=(failed, *others))
-        for target, batch, seq in itertools.product(spec.target, *sizes)
+        for target, batch, seq in itertools.product(spec.target, spec.batch_size or (None,), spec.seq_len or (None,))
     )
 
 
@@ -97,9 +97,7 @@ def judge(subject: Subject, spec: GateSpec, *, id: str, nodeid: str = "", root: 
         with isolated():
             cells = tuple(
                 _cell(model, subject.call, spec, target, batch, seq, root)
-                for target, batch, seq in itertools.product(
-                    spec.target, spec.batch_size or (None,), spec.seq_len or (None,)
-                )
+                for target, batch, seq in itertools.product(spec.target, spec.batch_size or (None,), spec.seq_len or (None,))
             )
     except SubjectError as error:
         cells = refused(str(error), spec)
@@ -118,13 +116,15 @@ def _cell(
     meta = spec.weights == "meta" or any(parameter.is_meta for parameter in model.parameters())
     if call is None:
         call = call_of(model, synthesise(model, batch_size=batch, seq_len=seq))
-    call, dims = _sized(call, spec, batch, seq)
+    refuse_empty(call)
     if meta:
         model, call = _without_weights(model, call)
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     state = ModelState(model)
     try:
+        dims = _dims(model, call, spec, state, seq_asked=seq is not None, try_it=not meta)
+        call = _sized(call, dims, batch, seq)
         call, survey = _surveyed(model, call, state, meta=meta)
         mask = mask_name(call.inputs, spec.mask)
         context = Context(
@@ -144,7 +144,9 @@ def _cell(
         results = tuple(check.judge(context) for check in checks.ALL)
         if all(result.status.value == "skipped" for result in results):
             nothing = CheckResult.failed(
-                "eager", Verdict.EAGER_FAILURE, Finding(message="no check ran: every one is skipped", hint="shorten skip=")
+                "eager",
+                Verdict.EAGER_FAILURE,
+                Finding(message="no check ran: every one is skipped", hint="shorten skip="),
             )
             results = (nothing, *results[1:])
     finally:
@@ -161,16 +163,42 @@ def _cell(
     )
 
 
-def _sized(call: Call, spec: GateSpec, batch: int | None, seq: int | None) -> tuple[Call, Dims]:
-    """The call at the cell's sizes, with its dims."""
+def refuse_empty(call: Call) -> None:
+    """Raise :class:`SubjectError` for an input without elements: a trace of no data shows nothing."""
     for path, tensor in tensors(call.inputs):
         if 0 in tensor.shape:
             raise SubjectError(
                 f"input {path!r} has a zero-sized axis, shape {tuple(tensor.shape)}: a trace of no data shows nothing; "
                 "give at least one element"
             )
-    declared = spec.dims
-    dims = declared_dims(call.inputs, declared) if declared else infer_dims(call.inputs, seq_asked=seq is not None)
+
+
+def _dims(model: torch.nn.Module, call: Call, spec: GateSpec, state: ModelState, *, seq_asked: bool, try_it: bool) -> Dims:
+    """The dims as declared, else as inferred; whether a float input is (batch, time, features) or (…, time) is tried out."""
+    if spec.dims:
+        return declared_dims(call.inputs, spec.dims)
+    dims = infer_dims(call.inputs, seq_asked=seq_asked)
+    turned = other_sequence_axis(call.inputs, dims) if try_it else None
+    if turned is None or _accepts(model, call, dims, state) or not _accepts(model, call, turned, state):
+        return dims
+    return turned
+
+
+def _accepts(model: torch.nn.Module, call: Call, dims: Dims, state: ModelState) -> bool:
+    """Whether eager takes a sequence that is one longer."""
+    size = dims.sizes(call.inputs)[SEQ]
+    with quiet():
+        try:
+            call.run(model, resize(call.inputs, dims, {SEQ: size + 1}))
+        except Exception:  # noqa: BLE001 - whatever the model says of it, it is a no
+            return False
+        finally:
+            state.restore()
+    return True
+
+
+def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None) -> Call:
+    """The call at the cell's sizes."""
     sizes = dims.sizes(call.inputs)
     wanted = {}
     for argument, dim, size in (("batch_size", BATCH, batch), ("seq_len", SEQ, seq)):
@@ -183,7 +211,7 @@ def _sized(call: Call, spec: GateSpec, batch: int | None, seq: int | None) -> tu
                 f'declare it, like dims={{"{next(iter(call.tensors()))}": {{1: "{dim}"}}}}'
             )
         wanted[dim] = size
-    return call.with_inputs(resize(call.inputs, dims, wanted)), dims
+    return call.with_inputs(resize(call.inputs, dims, wanted))
 
 
 def _limits(model: torch.nn.Module) -> dict[str, int]:
@@ -247,7 +275,7 @@ def _surveyed(model: torch.nn.Module, call: Call, state: ModelState, *, meta: bo
 
 
 def as_deployed(model: torch.nn.Module, call: Call, state: ModelState, *, try_it: bool = True) -> Call:
-    """A transformers model's call as its documentation says to trace it: tuples, and no cache. Other calls are returned as is."""
+    """A transformers model's call as its documentation says to trace it: tuples, and no cache; other calls as is."""
     if not is_transformers_model(model):
         return call
     parameters = inspect.signature(model.forward).parameters

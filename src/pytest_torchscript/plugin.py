@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="judge every gate for this deployment target, whatever its marker says (repeatable)",
     )
     group.addoption(
-        "--torchscript-json", default=None, metavar="PATH", help="write the results of all gates to PATH, as JSON (schema 1)"
+        "--torchscript-json",
+        default=None,
+        metavar="PATH",
+        help="write the results of all gates to PATH, as JSON (schema 1)",
     )
     group.addoption(
         "--no-torchscript",
@@ -81,8 +83,8 @@ def _gatekeeper(config: pytest.Config) -> Gatekeeper:
 
 
 @pytest.fixture
-def torchscript(request: pytest.FixtureRequest) -> Iterator[TorchScript]:
-    """Gate a model explicitly: ``torchscript.check(model, inputs, **marker_arguments)``, ``torchscript.trace(model, inputs)``."""
+def torchscript(request: pytest.FixtureRequest) -> TorchScript:
+    """Gates on request: ``torchscript.check(model, inputs, **marker_arguments)``, ``torchscript.trace(model, inputs)``."""
     if SETTINGS not in request.config.stash:
         pytest.skip("gates are switched off by --no-torchscript")
     from .fixture import TorchScript
@@ -90,4 +92,4 @@ def torchscript(request: pytest.FixtureRequest) -> Iterator[TorchScript]:
     keeper = _gatekeeper(request.config)
     if GATES not in request.node.stash:
         keeper.prepare([request.node])
-    yield TorchScript(keeper, request.node)
+    return TorchScript(keeper, request.node)

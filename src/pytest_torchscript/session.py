@@ -222,7 +222,7 @@ class Gatekeeper:
         stack = ExitStack()
         body.observer = stack.enter_context(Observer().watching())
         for request in requests:
-            if inspect.isclass(request.spec.model):
+            if inspect.isclass(request.spec.model):  # a class that is no module is never called as one
                 observer = Observer(only=request.spec.model)
                 body.narrowed[request.spec.model] = stack.enter_context(observer.watching())
         original = getattr(item, "obj", None)
@@ -350,14 +350,10 @@ class Gatekeeper:
     def _from_fixtures(item: pytest.Item) -> Any:
         import torch
 
-        modules = {
-            name: value for name, value in getattr(item, "funcargs", {}).items() if isinstance(value, torch.nn.Module)
-        }
+        modules = {name: value for name, value in getattr(item, "funcargs", {}).items() if isinstance(value, torch.nn.Module)}
         if len({id(module) for module in modules.values()}) == 1:
             return next(iter(modules.values()))
-        among = (
-            f"its fixtures hold several ({', '.join(modules)})" if modules else "no fixture of the test is one"
-        )
+        among = f"its fixtures hold several ({', '.join(modules)})" if modules else "no fixture of the test is one"
         raise SubjectError(
             "no model to gate: the marker names none (model=), the test returns none, its body calls no nn.Module other "
             f"than losses, metrics and ScriptModules, and {among}; name it with model="
@@ -440,7 +436,7 @@ def _unittest_failure(item: pytest.Item) -> str | None:
     return f"the test itself {'was skipped' if _is_skip(failures[-1].value) else 'failed'}"
 
 
-def _not_run(item: pytest.Item, requests: Iterable[Request], reason: str) -> None:
+def _not_run(item: pytest.Item, requests: tuple[Request, ...], reason: str) -> None:
     found = item.stash.setdefault(_FOUND, [])
     if not found:
         found.extend(

@@ -22,7 +22,9 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _STDLIB = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 _SITE = re.compile(r"[\\/](site|dist)-packages[\\/]")
 _FOREIGN = re.compile(r"[\\/](site|dist)-packages[\\/](torch|torchgen|functorch|numpy|scipy|pytest|_pytest|pluggy|xdist)[\\/]")
-_STACK_LINE = re.compile(r"(?:^|\n)\s*(?:File \")?(?P<file>[^\n\"()]+?)(?:\((?P<l1>\d+)\)|\", line (?P<l2>\d+))(?:: |, in )(?P<fn>\S+)")
+_STACK_LINE = re.compile(
+    r"(?:^|\n)\s*(?:File \")?(?P<file>[^\n\"()]+?)(?:\((?P<l1>\d+)\)|\", line (?P<l2>\d+))(?:: |, in )(?P<fn>\S+)"
+)
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,7 @@ def traceback_frames(traceback: TracebackType | None) -> list[Line]:
 
 def parse_stack(text: str) -> list[Line]:
     """The lines of a stack in torch's words, ``file(41): forward`` or ``File "file", line 41, in forward``, as they come."""
-    return [
-        Line(match["file"].strip(), int(match["l1"] or match["l2"]), match["fn"]) for match in _STACK_LINE.finditer(text)
-    ]
+    return [Line(match["file"].strip(), int(match["l1"] or match["l2"]), match["fn"]) for match in _STACK_LINE.finditer(text)]
 
 
 # Wrappers around a forward that are never the cause: decorators of transformers and accelerate.
@@ -99,9 +99,4 @@ def relative(file: str, root: str | os.PathLike[str] | None = None) -> str:
             return Path(os.path.abspath(file)).relative_to(os.path.abspath(root)).as_posix()
         except ValueError:
             pass
-    match = None
-    for match in _SITE.finditer(file):
-        pass
-    if match is not None:
-        return file[match.end() :].replace("\\", "/")
-    return file.replace("\\", "/")
+    return _SITE.split(file)[-1].replace("\\", "/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -22,7 +21,7 @@ from ..subject.inputs import Dims, FreshValues
 from ..subject.outputs import Mismatch, compare, tensors
 from ..subject.state import ModelState
 from ..tracing import execute
-from ..tracing.graph import Conversion, graph_of
+from ..tracing.conversions import Conversion
 from ..tracing.trace import Traced, quiet
 
 __all__ = ["META", "Check", "Context", "Probe"]
@@ -134,18 +133,10 @@ class Context:
         mismatches = tuple(self.compare(actual, expected))
         return Probe("wrong" if mismatches else "equal", mismatches)
 
-    @functools.cached_property
+    @property
     def conversions(self) -> tuple[Conversion, ...]:
-        """Where tensors became Python values while tracing; looked for only if the tracer warned of any."""
-        if self.traced is None or not self.traced.diagnostics:
-            return ()
-        try:
-            with quiet():
-                return graph_of(self.model, self.call).conversions
-        except Exception:  # noqa: BLE001 - evidence only: the trace itself has succeeded
-            return ()
-        finally:
-            self.restore()
+        """Where tensors became Python values while the model was traced."""
+        return self.traced.conversions if self.traced is not None else ()
 
     def causes(self, inputs: Mapping[str, Any]) -> list[Cause]:
         """The lines that make the trace wrong, or refusing, at ``inputs``."""

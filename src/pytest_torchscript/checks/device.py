@@ -39,7 +39,9 @@ class Device(Check):
             if len(lines) < _MOST_NOTES:
                 lines.setdefault((text, line), (text, line))
         notes = tuple(
-            context.finding(text, line=line, where="pinned at", hint="register the tensor as a buffer, or create it on x.device")
+            context.finding(
+                text, line=line, where="pinned at", hint="register the tensor as a buffer, or create it on x.device"
+            )
             for text, line in lines.values()
         )
         if not context.meta and torch.cuda.is_available():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
-from ..result import CheckResult, Verdict
+from ..result import CheckResult, Finding, Verdict
 from ..subject.outputs import Mismatch, describe, leaves, tensors
 from ..tracing.trace import quiet
 from .base import Check, Context, finite, state_writes
@@ -41,7 +41,7 @@ class Eager(Check):
         return log
 
     def _non_finite(self, context: Context, output: object) -> CheckResult:
-        findings = []
+        findings: list[Finding] = []
         for path, leaf in tensors(output):
             if leaf.is_floating_point() and not leaf.isfinite().all():
                 nan, infinite = int(leaf.isnan().sum()), int(leaf.isinf().sum())

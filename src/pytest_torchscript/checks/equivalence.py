@@ -32,7 +32,9 @@ class Equivalence(Check):
     def run(self, context: Context) -> CheckResult:
         expected = context.expected if context.expected is not None else context.eager()
         if not any(True for _ in tensors(expected)) and isinstance(expected, (tuple, list, Mapping)):
-            finding = context.finding(f"the model returns no tensor, but an empty {describe(expected)}: there is nothing to deploy")
+            finding = context.finding(
+                f"the model returns no tensor, but an empty {describe(expected)}: there is nothing to deploy"
+            )
             return CheckResult.failed(self.name, Verdict.NOT_EQUIVALENT, finding)
         for run in range(1, _RUNS + 1):
             try:
@@ -54,7 +56,7 @@ class Equivalence(Check):
             )
             for mismatch in mismatches
         ]
-        hint = "let the forward do the same while tracing as in eager: no torch.jit.is_tracing() branch, no state kept in Python"
+        hint = "let the forward do while tracing what it does in eager: no is_tracing() branch, no state kept in Python"
         causes = self._causes(context) or self._written_constants(context) or context.produced(mismatches[0].path)
         if not causes and (line := context.returned_at()) is not None:
             causes = [Cause(line, "returned at")]

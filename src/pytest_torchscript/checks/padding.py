@@ -54,7 +54,7 @@ class Padding(Check):
                 actual = context.scripted(padded)
             except Exception as error:  # noqa: BLE001 - the program refuses a padded input of its own size
                 finding = context.failure(error)
-                return CheckResult.failed(self.name, Verdict.PADDING_UNSAFE, finding, **{"lengths": tried})
+                return CheckResult.failed(self.name, Verdict.PADDING_UNSAFE, finding, lengths=tried)
             mismatches = self._compare(context, actual, expected)
             tried[short] = "wrong" if mismatches else "equal"
             if mismatches:
@@ -89,9 +89,7 @@ class Padding(Check):
         if not strict or asked.rtol is not None or asked.atol is not None:
             return strict
         return [m for m in strict if m.kind != "value"] + [
-            m
-            for m in compare(cropped, expected, _widened(cropped, expected))
-            if m.kind == "value"
+            m for m in compare(cropped, expected, _widened(cropped, expected)) if m.kind == "value"
         ]
 
     def _failed(

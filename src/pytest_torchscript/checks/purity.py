@@ -84,36 +84,42 @@ class Purity(Check):
 
     def _history(self, context: Context, attributes: list[tuple[str, source.Line | None]]) -> list[Finding]:
         """Whether the answer to one input depends on another having been asked before."""
+        asked: list[tuple[str, Mapping[str, Any], Any]] = []
         for label, inputs in self._others(context):
             try:
                 fresh = context.eager(inputs)
             except Exception:  # noqa: BLE001, S112 - eager refuses this input anyway
                 continue
-            if not finite(fresh):
-                continue
-            try:
-                context.eager(restore=False)
-                later = context.eager(inputs)
-            except Exception as error:  # noqa: BLE001 - accepted when asked first, refused when asked second
-                message = f"{label} is refused after another call, though accepted before: {context.failure(error).message}"
-                return [self._by_attributes(context, message, attributes)]
-            finally:
-                context.restore()
-            mismatches = context.compare(later, fresh)
-            if mismatches:
-                first = mismatches[0]
-                message = f"{label}: the answer depends on the call before, {first.label} by {first.text}"
-                return [self._by_attributes(context, message, attributes)]
+            if finite(fresh):
+                asked.append((label, inputs, fresh))
+        try:
+            context.eager(restore=False)
+            for label, inputs, fresh in asked:
+                try:
+                    later = context.eager(inputs, restore=False)
+                except Exception as error:  # noqa: BLE001 - accepted when asked first, refused when asked second
+                    cause = context.failure(error).message
+                    message = f"{label} is refused after another call, though accepted before: {cause}"
+                    return [self._by_attributes(context, message, attributes)]
+                mismatches = context.compare(later, fresh)
+                if mismatches:
+                    first = mismatches[0]
+                    message = f"{label}: the answer depends on the call before, {first.label} by {first.text}"
+                    return [self._by_attributes(context, message, attributes)]
+        finally:
+            context.restore()
         return []
 
     def _others(self, context: Context) -> list[tuple[str, Mapping[str, Any]]]:
-        sizes = context.dims.sizes(context.inputs)
-        limits = context.limits
+        """Another input of the same shape, and one with every dim at another size."""
         others: list[tuple[str, Mapping[str, Any]]] = [("another input", context.fresh.redrawn(context.inputs, seed=7))]
-        for dim, size in sizes.items():
-            other = size + 1 if size + 1 <= limits.get(dim, size + 1) else size - 1
-            if other >= 1:
-                others.append((f"{dim} {other}", resize(context.inputs, context.dims, {dim: other})))
+        sizes = {
+            dim: size + 1 if size < context.limits.get(dim, size + 1) else max(size - 1, 1)
+            for dim, size in context.dims.sizes(context.inputs).items()
+        }
+        if sizes:
+            label = "an input with " + " and ".join(f"{dim} {size}" for dim, size in sizes.items())
+            others.append((label, resize(context.inputs, context.dims, sizes)))
         return others
 
     @staticmethod

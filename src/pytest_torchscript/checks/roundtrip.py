@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from .. import source
 from ..diagnosis.cause import Cause
-from ..result import CheckResult, Verdict
+from ..result import CheckResult, Finding, Verdict
 from ..subject.outputs import identical
 from ..tracing.execute import round_trip
 from ..tracing.trace import quiet
-from .. import source
 from .base import Check, Context
 
 __all__ = ["RoundTrip"]
@@ -39,19 +39,19 @@ class RoundTrip(Check):
         except Exception as error:  # noqa: BLE001 - the loaded program fails where the traced one ran, or both fail
             findings.append(context.failure(error))
             return CheckResult.failed(self.name, Verdict.NOT_SERIALISABLE, *findings)
-        for mismatch in context.compare(theirs, mine):
-            findings.append(
-                context.finding(
-                    f"{mismatch.label} changes through save and load: {mismatch.text}",
-                    path=mismatch.path,
-                    details=mismatch.details(),
-                )
+        findings += [
+            context.finding(
+                f"{mismatch.label} changes through save and load: {mismatch.text}",
+                path=mismatch.path,
+                details=mismatch.details(),
             )
+            for mismatch in context.compare(theirs, mine)
+        ]
         if findings:
             return CheckResult.failed(self.name, Verdict.NOT_SERIALISABLE, *findings, bytes=size)
         return CheckResult.passed(self.name, bytes=size)
 
-    def _refused(self, context: Context, error: Exception) -> object:
+    def _refused(self, context: Context, error: Exception) -> Finding:
         finding = context.failure(error)
         if finding.line is None:
             causes = [Cause(line, "python operation at") for line in self._python_operations(context)]
@@ -70,4 +70,3 @@ class RoundTrip(Check):
                 if line is not None:
                     found.append(line)
         return found
-

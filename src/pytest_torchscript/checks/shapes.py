@@ -34,7 +34,8 @@ def grid(size: int, limit: int | None = None) -> list[int]:
     if limit is not None and larger > limit:
         larger = limit if (limit - size) < 2 or limit % 2 else limit - 1
     sizes = [smaller, larger, 1]
-    sizes.append(size + 1)
+    if size <= 4 or size % 2:
+        sizes.append(size + 1)
     if size > 6:
         sizes.append(size - 2 if size % 2 == 0 else size - 1)
     return [s for s in dict.fromkeys(sizes) if s >= 1 and s != size and (limit is None or s <= limit)]
@@ -174,10 +175,9 @@ class Shapes(Check):
         able = [dim for dim in found if dim.kind == "dynamic"]
         if len(able) < 2:
             return None
-        sizes = {dim.name: max(size for size, kind in dim.kinds.items() if kind == "equal") for dim in able}
-        for dim in able:
-            larger = [s for s, kind in dim.kinds.items() if kind == "equal" and dim.size < s <= 2 * dim.size + 1]
-            sizes[dim.name] = max(larger, default=sizes[dim.name])
+        # The smallest sizes that are no special case: the probe is about the combination, and costs their product.
+        equal = {dim.name: [size for size, kind in dim.kinds.items() if kind == "equal"] for dim in able}
+        sizes = {name: next((size for size in found if size > 1), 1) for name, found in equal.items()}
         probe = self._probe(context, sizes)
         if probe.kind == "wrong":
             for dim in able:
@@ -240,7 +240,7 @@ class Shapes(Check):
         for size in wrong:
             for mismatch in dim.probes[size].mismatches or (None,):
                 by_path.setdefault(mismatch.path if mismatch else None, []).append((size, mismatch))
-        findings = []
+        findings: list[Finding] = []
         for path, found in by_path.items():
             size, first = found[0]
             if first is None:
@@ -261,9 +261,7 @@ class Shapes(Check):
             )
         return findings
 
-    def _judge_together(
-        self, context: Context, sizes: Mapping[str, int], probe: Probe, found: list[_Dim]
-    ) -> list[Finding]:
+    def _judge_together(self, context: Context, sizes: Mapping[str, int], probe: Probe, found: list[_Dim]) -> list[Finding]:
         able = [dim for dim in found if dim.name in sizes]
         if probe.kind == "raises" and all(context.spec.shapes.rule(dim.name) == "safe" for dim in able):
             return []

@@ -38,7 +38,8 @@ class Target(Check):
         dearest = max(top, key=lambda name: sum(by_module[name].values()), default=None)
         share = f"; most in {dearest} ({sum(by_module[dearest].values()):,})" if dearest else ""
         finding = context.finding(
-            f"one call takes {flops:,} floating-point operations, {flops / budget:.2f} times the budget of {budget:,.0f}{share}",
+            f"one call takes {flops:,} floating-point operations, {flops / budget:.2f} times the budget "
+            f"of {budget:,.0f}{share}",
             hint="make the model cheaper at this size, or raise max_flops knowingly",
             details={"flops": flops, "max_flops": budget},
         )

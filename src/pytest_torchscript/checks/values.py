@@ -50,22 +50,20 @@ class Values(Check):
         if probe.error is not None:
             failure = context.failure(probe.error)
             findings.append(context.finding(f"the trace refuses other values that eager accepts ({names}): {failure.message}"))
-        for mismatch in probe.mismatches:
-            findings.append(
-                context.finding(
-                    f"the trace is silently wrong for other values of the same shape ({names}): "
-                    f"{mismatch.label} is off, {mismatch.text}",
-                    path=mismatch.path,
-                    details={**mismatch.details(), "variant": label},
-                )
+        findings += [
+            context.finding(
+                f"the trace is silently wrong for other values of the same shape ({names}): "
+                f"{mismatch.label} is off, {mismatch.text}",
+                path=mismatch.path,
+                details={**mismatch.details(), "variant": label},
             )
+            for mismatch in probe.mismatches
+        ]
         causes = context.causes(inputs) or context.warned()
         if not causes and probe.mismatches:
             causes = context.produced(probe.mismatches[0].path)
         hint = "keep the decision in the graph: torch.where, masks or tensor operations instead of Python values"
-        return CheckResult.failed(
-            self.name, Verdict.VALUE_SPECIALISED, *context.caused(findings, causes, hint=hint), **metrics
-        )
+        return CheckResult.failed(self.name, Verdict.VALUE_SPECIALISED, *context.caused(findings, causes, hint=hint), **metrics)
 
     @staticmethod
     def _pads_at_start(context: Context) -> bool:
@@ -84,15 +82,11 @@ class Values(Check):
                 yield label, inputs
         yield from self._directed(context, observed)
 
-    def _directed(
-        self, context: Context, observed: Mapping[str, torch.Tensor]
-    ) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def _directed(self, context: Context, observed: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Values around the numbers that the forward compares its inputs with, as the trace shows them."""
         guards = [conversion for conversion in context.conversions if conversion.origin == "value"]
         numbers = sorted({number for guard in guards for number in guard.thresholds})[:8]
-        largest = max(
-            (float(t.abs().max()) for t in observed.values() if t.is_floating_point() and t.numel()), default=0.0
-        )
+        largest = max((float(t.abs().max()) for t in observed.values() if t.is_floating_point() and t.numel()), default=0.0)
         for number in numbers:
             if largest and number:
                 # Just above, far above and just below: a threshold few values pass is another case than one that all pass.
@@ -101,16 +95,21 @@ class Values(Check):
                     yield f"floats scaled around {number:g}", context.fresh.scaled(context.inputs, scale)
             if largest:
                 for offset in (number + largest, number - largest):
-                    yield f"floats moved to {offset:g}", mapped(
-                        context.inputs,
-                        lambda path, t, by=offset: t + by if t.is_floating_point() and path != context.mask else t.clone(),
+                    yield (
+                        f"floats moved to {offset:g}",
+                        mapped(
+                            context.inputs,
+                            lambda path, t, by=offset: t + by if t.is_floating_point() and path != context.mask else t.clone(),
+                        ),
                     )
             if number == int(number):
-                yield f"integers holding {int(number)}", mapped(
-                    context.inputs, lambda path, t, n=int(number): _holding(context, path, t, n)
+                yield (
+                    f"integers holding {int(number)}",
+                    mapped(context.inputs, lambda path, t, n=int(number): _holding(context, path, t, n)),
                 )
-                yield f"integers without {int(number)}", mapped(
-                    context.inputs, lambda path, t, n=int(number): _without(context, path, t, n)
+                yield (
+                    f"integers without {int(number)}",
+                    mapped(context.inputs, lambda path, t, n=int(number): _without(context, path, t, n)),
                 )
 
 

@@ -22,7 +22,7 @@ class Weights(Check):
     requires = frozenset({"eager", "trace", "roundtrip"})
 
     def run(self, context: Context) -> CheckResult:
-        ties = [
+        ties: list[dict[str, Any]] = [
             {"names": names, "bytes": _bytes(context.model, names[0]), "kept": self._kept(context, names)}
             for names in _tied(context.model)
         ]

@@ -10,7 +10,8 @@ import torch
 
 from .. import source
 from ..subject.call import Call
-from ..tracing.graph import Conversion, Difference, Graph, differences, graph_of
+from ..tracing.conversions import Conversion
+from ..tracing.graph import Difference, Graph, differences, graph_of
 from .lines import LineLog, branch
 
 __all__ = ["Cause", "specialisation"]
@@ -65,9 +66,7 @@ def specialisation(
         found = [Cause(parted, "branches at")] if parted else []
         return found + [Cause(c.line, _WORDS[c.kind], _value(c)) for c in mine.conversions[:1] if c.line]
     differing = differences(mine, theirs, most=64)
-    pairs = [
-        (a, b) for a, b in _paired(mine.conversions, theirs.conversions) if a.value != b.value and a.line is not None
-    ]
+    pairs = [(a, b) for a, b in _paired(mine.conversions, theirs.conversions) if a.value != b.value and a.line is not None]
     if not differing:
         return [Cause(parted, "branches at")] if parted else []
     return _unique(_attribute(differing, pairs, mine.conversions, parted))

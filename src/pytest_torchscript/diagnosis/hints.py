@@ -10,8 +10,14 @@ import re
 __all__ = ["hint_for", "root_cause"]
 
 _HINTS: tuple[tuple[str, str], ...] = (
-    (r"unordered_map::at", "masks are built with torch.vmap here: use transformers 5 or newer, or a mask made without vmap"),
-    (r"requires grad as a constant", "a parameter lives outside the registered modules: register it as nn.Parameter or buffer"),
+    (
+        r"unordered_map::at",
+        "masks are built with torch.vmap here: use transformers 5 or newer, or a mask made without vmap",
+    ),
+    (
+        r"requires grad as a constant",
+        "a parameter lives outside the registered modules: register it as nn.Parameter or buffer",
+    ),
     (r"Encountering a dict", "return a tuple (return_dict=False for transformers), or trace with strict=False"),
     (r"(infer type of|value of type).*Cache", "pass use_cache=False and return tuples: a Cache is no tensor"),
     (
@@ -19,12 +25,20 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"|Dictionary inputs to traced functions",
         "return tensors only, in tuples, lists or one flat dict of tensors: no None, number, text or object among them",
     ),
-    (r"Cannot copy out of meta tensor|item\(\) cannot be called on meta", "the forward looks at values, which a trace bakes in: "
-     "replace the Python branch by torch.where or masks"),
+    (
+        r"Cannot copy out of meta tensor|item\(\) cannot be called on meta",
+        "the forward looks at values, which a trace bakes in: replace the Python branch by torch.where or masks",
+    ),
     (r"numpy\(\).*meta|can't convert.*numpy", "stay with tensors: NumPy leaves the graph"),
-    (r"torch_function mode|functorch|vmap", "vmap and functional transforms do not trace: write the batch dimension out"),
+    (
+        r"torch_function mode|functorch|vmap",
+        "vmap and functional transforms do not trace: write the batch dimension out",
+    ),
     (r"dynamo|torch\.compile|optimize\(\) on", "trace the module before torch.compile wraps it"),
-    (r"Could not export Python function", "a Python autograd.Function cannot be saved: write it with differentiable torch operations"),
+    (
+        r"Could not export Python function",
+        "a Python autograd.Function cannot be saved: write it with differentiable torch operations",
+    ),
     (r"unexpected keyword argument 'torchscript'", "the torchscript flag is gone in transformers 5: drop it"),
     (r"shape '\[.*\]' is invalid", "a size was baked into view or reshape: take it from x.shape, or use -1"),
     (r"index.*out of (bounds|range)", "ids or positions go beyond a table: check vocabulary size and maximum length"),

@@ -108,4 +108,3 @@ def first_non_finite(log: OperationLog, *, nan: bool) -> Operation | None:
             if result.is_floating_point() and bool((result.isnan() if nan else result.isinf()).any()):
                 return operation
     return None
-

@@ -72,9 +72,7 @@ def _place(finding: Finding) -> str:
 def _evidence(cell: CellResult) -> list[str]:
     """The tracer's warnings, as evidence: only lines no finding has named, and few."""
     named = {(f.file, f.line) for check in cell.checks if check.status is Status.FAILED for f in check.findings}
-    warned = [
-        f for f in cell.check("trace").findings if f.where == "tracer warned at" and (f.file, f.line) not in named
-    ]
+    warned = [f for f in cell.check("trace").findings if f.where == "tracer warned at" and (f.file, f.line) not in named]
     places = list(dict.fromkeys(f"{finding.file}:{finding.line}" for finding in warned))
     if not places:
         return []
@@ -94,7 +92,13 @@ def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
         rows.append((row, not gate.failed))
     widths = [max(len(row[column]) for row, _ in rows) for column in range(len(rows[0][0]))]
     return [
-        ("  ".join(_align(cell, width, last=index == len(widths) - 1) for index, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip(), good)
+        (
+            "  ".join(
+                _align(cell, width, last=index == len(widths) - 1)
+                for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip(),
+            good,
+        )
         for row, good in rows
     ]
 

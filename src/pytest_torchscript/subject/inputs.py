@@ -16,7 +16,18 @@ import torch
 from ..errors import SubjectError
 from .outputs import join, tensors
 
-__all__ = ["Dims", "FreshValues", "infer_dims", "declared_dims", "mapped", "mask_inverted", "mask_name", "pad", "resize", "shorten"]
+__all__ = [
+    "Dims",
+    "FreshValues",
+    "declared_dims",
+    "infer_dims",
+    "mapped",
+    "mask_inverted",
+    "mask_name",
+    "pad",
+    "resize",
+    "shorten",
+]
 
 BATCH = "batch"
 SEQ = "seq"
@@ -99,31 +110,41 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
         return path.startswith(_DECODER)
 
     for decoder, dim in ((False, SEQ), (True, DECODER_SEQ)):
-        members = {path: tensor for path, tensor in by_path.items() if is_decoder(path) == decoder}
+        members = {path: tensor for path, tensor in by_path.items() if path.startswith(_DECODER) == decoder}
         lead = _sequence_lead(members, seq_asked=seq_asked and not decoder)
         if lead is None:
             continue
         size = members[lead].shape[1]
         for path, tensor in members.items():
             for axis in range(tensor.ndim):
-                if axis in axes[path] or tensor.shape[axis] != size:
-                    continue
-                if path == lead and axis == 1:
-                    axes[path][axis] = dim
-                elif _IMAGE_INPUTS.match(path):
-                    continue
-                elif axis == 1 and (tensor.ndim < 4 or "mask" in path) and _along_sequence(path, tensor, members[lead]):
-                    axes[path][axis] = dim
-                elif axis >= 2 and "mask" in path:
+                free = axis not in axes[path] and tensor.shape[axis] == size
+                if free and ((path == lead and axis == 1) or (path != lead and _along_sequence(path, tensor, axis))):
                     axes[path][axis] = dim
     return Dims({path: named for path, named in axes.items() if named})
 
 
-def _along_sequence(path: str, tensor: torch.Tensor, lead: torch.Tensor) -> bool:
-    """Whether axis 1 of this tensor, of the lead's length, runs along the sequence rather than by chance."""
-    if _SEQ_INPUTS.search(path) or "mask" in path:
-        return True
-    return tensor.ndim >= 2 and (tensor.ndim == 2 or lead.ndim >= 2)
+def _along_sequence(path: str, tensor: torch.Tensor, axis: int) -> bool:
+    """Whether an axis of the lead's length runs along the sequence, rather than by chance."""
+    if _IMAGE_INPUTS.match(path):
+        return False
+    if "mask" in path:
+        return axis >= 1
+    return axis == 1 and tensor.ndim < 4
+
+
+def other_sequence_axis(inputs: Mapping[str, Any], dims: Dims) -> Dims | None:
+    """The dims with the last axis of the 3-d float inputs as the sequence, as convolutions over time have it.
+
+    None where the sequence is known from an input's name or from an integer input.
+    """
+    by_path = dict(tensors(inputs))
+    along = [path for path, axes in dims.axes.items() if SEQ in axes.values()]
+    if not along or any(by_path[path].ndim != 3 or not by_path[path].is_floating_point() for path in along):
+        return None
+    if any(_SEQ_INPUTS.search(path) for path in along):
+        return None
+    turned = {path: {0: BATCH, 2: SEQ} if path in along else axes for path, axes in dims.axes.items()}
+    return Dims(turned) if len({by_path[path].shape[2] for path in along}) == 1 else None
 
 
 def _sequence_lead(members: Mapping[str, torch.Tensor], *, seq_asked: bool) -> str | None:
@@ -184,11 +205,9 @@ def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int]) -> d
                 continue
             observed = tensor.shape[axis]
             index = torch.arange(size)
-            if "mask" in path and dim != BATCH and size > observed:
-                # Repeated, a mask padded at the end would have holes, which no tokenizer makes: it is stretched.
-                index = index * observed // size
-            else:
-                index = index % observed
+            # Repeated, a mask padded at the end would have holes, which no tokenizer makes: it is stretched.
+            stretched = "mask" in path and dim != BATCH and size > observed
+            index = index * observed // size if stretched else index % observed
             tensor = tensor.index_select(axis, index.to(tensor.device))
         return tensor.detach().clone()
 
@@ -207,9 +226,7 @@ def shorten(inputs: Mapping[str, Any], dims: Dims, dim: str, size: int) -> dict[
     return mapped(inputs, change)
 
 
-def pad(
-    inputs: Mapping[str, Any], dims: Dims, dim: str, size: int, fill: Mapping[str, float | int]
-) -> dict[str, Any]:
+def pad(inputs: Mapping[str, Any], dims: Dims, dim: str, size: int, fill: Mapping[str, float | int]) -> dict[str, Any]:
     """The inputs padded at the end to ``size`` along one dim, each tensor with its value from ``fill`` (default 0)."""
 
     def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -263,14 +280,23 @@ class FreshValues:
             yield "floats shuffled", change(floats, lambda _, tensor: _shuffled(tensor, generator))
             for factor in (0.1, 10.0, 1000.0):
                 yield f"floats scaled by {factor:g}", change(floats, lambda _, tensor, by=factor: tensor * by)
-            yield "floats made positive", change(floats, lambda _, tensor: tensor.abs() if not tensor.is_complex() else -tensor)
+            yield (
+                "floats made positive",
+                change(floats, lambda _, tensor: tensor.abs() if not tensor.is_complex() else -tensor),
+            )
             yield "floats made zero", change(floats, lambda _, tensor: torch.zeros_like(tensor))
         if ints:
             yield "integers redrawn", change(ints, lambda path, tensor: self._integers(path, tensor, generator))
             yield "integers redrawn again", change(ints, lambda path, tensor: self._integers(path, tensor, generator))
             yield "integers shuffled", change(ints, lambda _, tensor: _shuffled(tensor, generator))
-            yield "integers all at their least", change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[0]))
-            yield "integers all at their greatest", change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[1] - 1))
+            yield (
+                "integers all at their least",
+                change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[0])),
+            )
+            yield (
+                "integers all at their greatest",
+                change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[1] - 1)),
+            )
         if bools:
             yield "booleans inverted", change(bools, lambda _, tensor: ~tensor)
             yield "booleans redrawn", change(bools, lambda _, tensor: _coin(tensor, generator))
@@ -278,19 +304,23 @@ class FreshValues:
             yield "booleans all false", change(bools, lambda _, tensor: torch.zeros_like(tensor))
         if self.mask is not None:
             for name, mask in self._masks(by_path[self.mask]):
-                yield f"mask {name}", mapped(
-                    inputs, lambda path, tensor, mask=mask: mask if path == self.mask else tensor.clone()
+                yield (
+                    f"mask {name}",
+                    mapped(inputs, lambda path, tensor, mask=mask: mask if path == self.mask else tensor.clone()),
                 )
         if len(floats) + len(ints) + len(bools) > 1:
             everything = change(floats, lambda _, tensor: redraw(tensor))
-            yield "everything redrawn", mapped(
-                everything,
-                lambda path, tensor: (
-                    self._integers(path, tensor, generator)
-                    if path in ints
-                    else _coin(tensor, generator)
-                    if path in bools
-                    else tensor
+            yield (
+                "everything redrawn",
+                mapped(
+                    everything,
+                    lambda path, tensor: (
+                        self._integers(path, tensor, generator)
+                        if path in ints
+                        else _coin(tensor, generator)
+                        if path in bools
+                        else tensor
+                    ),
                 ),
             )
 
@@ -359,7 +389,7 @@ def _coin(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _masks(valid: torch.Tensor, axes: Mapping[int, str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Other padding masks of the same shape and dtype, 1 where valid: nothing padded, padded at the end, padded at the start."""
+    """Other masks of the same shape and dtype, 1 where valid: nothing padded, padded at the end, padded at the start."""
     mask = valid
     everything = torch.ones_like(mask)
     if not torch.equal(mask, everything):

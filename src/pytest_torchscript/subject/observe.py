@@ -46,7 +46,7 @@ class Observer:
     ``only`` records the outermost calls of one class instead, also inside other modules.
     """
 
-    def __init__(self, only: type[torch.nn.Module] | None = None) -> None:
+    def __init__(self, only: type | None = None) -> None:
         self.calls: list[ObservedCall] = []
         self._only = only
         self._seen: set[tuple[Any, ...]] = set()

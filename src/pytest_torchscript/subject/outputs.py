@@ -189,8 +189,10 @@ def compare(actual: Any, expected: Any, tolerance: Tolerance | None = None, path
         ]
     if isinstance(expected, (torch.Tensor, Mapping, list, tuple)) or type(actual) is not type(expected):
         return [_structure(name, actual, expected)]
-    if isinstance(expected, (int, float, str, bool, type(None))) and actual != expected and not (
-        isinstance(expected, float) and math.isnan(expected) and math.isnan(actual)
+    if (
+        isinstance(expected, (int, float, str, bool, type(None)))
+        and actual != expected
+        and not (isinstance(expected, float) and math.isnan(expected) and math.isnan(actual))
     ):
         return [Mismatch(path=name, kind="constant", actual=repr(actual)[:80], expected=repr(expected)[:80])]
     return []

@@ -160,7 +160,7 @@ class ModelState:
         """
         for _, module, before in self._dicts:
             now = module.__dict__
-            if not _identical(now, before):
+            if not (_identical if thorough else _alike)(now, before):
                 # The order of the attributes is kept too: some code iterates over them.
                 now.clear()
                 now.update(before)
@@ -179,6 +179,14 @@ class ModelState:
                 saved.version = _version(saved.tensor)
             if saved.tensor.requires_grad != saved.requires_grad and saved.tensor.is_leaf:
                 saved.tensor.requires_grad_(saved.requires_grad)
+
+
+def _alike(now: dict[Any, Any], before: dict[Any, Any]) -> bool:
+    """A fast look: dicts compare by identity first, and only then by value, which tensors refuse."""
+    try:
+        return bool(now == before)
+    except Exception:  # noqa: BLE001 - a comparison of two different objects that have none
+        return False
 
 
 def _identical(now: dict[Any, Any], before: dict[Any, Any]) -> bool:

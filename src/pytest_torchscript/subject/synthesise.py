@@ -424,9 +424,7 @@ RULES: Final[Mapping[str, Callable[[_Facts], torch.Tensor | None]]] = {
 # ---- tokens
 
 
-def _tokens(
-    facts: _Facts, vocabulary: int, places: Sequence[object], length: int, lengths: torch.Tensor
-) -> torch.Tensor:
+def _tokens(facts: _Facts, vocabulary: int, places: Sequence[object], length: int, lengths: torch.Tensor) -> torch.Tensor:
     """Random tokens, none of them special but those that give a row its form, padded beyond `lengths`."""
     special = sorted(token for token in _special_tokens((facts.config, *places)) if 0 <= token < vocabulary)
     if len(special) >= vocabulary:

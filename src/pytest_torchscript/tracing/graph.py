@@ -7,21 +7,20 @@ A graph-only trace is what the ONNX exporter of torch used: no script types are 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from .. import source
 from ..subject.call import Call
 from ..subject.outputs import clone, map_tensors, tensors
+from .conversions import Conversion, value_number, watching
 from .trace import quiet
 
-__all__ = ["Conversion", "Difference", "Graph", "Node", "differences", "graph_of", "nodes_of"]
+__all__ = ["Difference", "Graph", "Node", "differences", "graph_of", "nodes_of"]
 
 
 @dataclass(frozen=True)
@@ -53,24 +52,6 @@ class Node:
                 return line
             raw = uses[0].user
         return None
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A tensor that became a Python value while tracing: ``int(x.shape[1])``, ``if x.sum() > 0``, ``x.tolist()``.
-
-    ``after`` is the number of the traced value that was converted, for ordering against the graph's nodes. ``origin`` is
-    ``"size"`` or ``"value"``, by what it was computed from, None when from neither. ``thresholds`` are the constants it was
-    compared with on the way, ``moduli`` those it was divided by: the numbers around which another branch may lie.
-    """
-
-    kind: str
-    value: Any
-    line: source.Line | None
-    after: int
-    origin: str | None = None
-    thresholds: tuple[float, ...] = ()
-    moduli: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,11 +93,6 @@ class Difference:
         return node
 
 
-def _value_number(value: Any) -> int:
-    name = value.debugName().rsplit(".", 1)[-1]
-    return int(name) if name.isdigit() else -1
-
-
 def _constant(node: Any) -> str:
     """The value of a ``prim::Constant`` as text; a tensor's by shape and digest."""
     if "value" not in node.attributeNames():
@@ -136,7 +112,7 @@ def _constant(node: Any) -> str:
     try:
         return repr(node.output().toIValue())
     except RuntimeError:
-        return kind
+        return str(kind)
 
 
 def nodes_of(graph: Any) -> list[Node]:
@@ -159,7 +135,7 @@ def nodes_of(graph: Any) -> list[Node]:
             inputs = tuple(number(value) for value in node.inputs())
             for value in outputs:
                 number(value)
-            first = _value_number(outputs[0]) if outputs else -1
+            first = value_number(outputs[0]) if outputs else -1
             found.append(Node(node.kind(), inputs, len(outputs), first, node))
             for inner in node.blocks():
                 walk(inner)
@@ -168,103 +144,6 @@ def nodes_of(graph: Any) -> list[Node]:
     results = tuple(number(value) for value in graph.outputs())
     found.append(Node("prim::Return", results, 0, -1, graph.return_node()))
     return found
-
-
-# What takes a value out of the graph, by the name of the method that Python calls.
-_CONVERSIONS = {
-    "__bool__": "bool",
-    "__int__": "int",
-    "__float__": "float",
-    "__index__": "int",
-    "__len__": "len",
-    "__iter__": "iteration",
-    "__array__": "numpy",
-    "__contains__": "bool",
-    "item": "number",
-    "tolist": "list",
-    "numpy": "numpy",
-    "__complex__": "complex",
-    "__format__": "text",
-}
-
-
-class _Conversions(TorchFunctionMode):
-    """Notes every tensor that becomes a Python value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[Conversion] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        kind = _CONVERSIONS.get(name)
-        if name == "__get__" and getattr(func, "__self__", None) is torch.Tensor.data:
-            kind = "data"
-        result = func(*args, **(kwargs or {}))
-        if kind and args and isinstance(args[0], torch.Tensor):
-            self._note(kind, args[0], result)
-        return result
-
-    def _note(self, kind: str, tensor: torch.Tensor, result: Any) -> None:
-        value: Any = result
-        if isinstance(value, torch.Tensor):
-            value = "tensor"
-        elif not isinstance(value, (bool, int, float, complex)):
-            value = repr(value)[:80] if kind in ("list", "text") else type(value).__name__
-        line = source.innermost(source.frames(sys._getframe(2)))
-        after = -1
-        origin: str | None = None
-        thresholds: tuple[float, ...] = ()
-        moduli: tuple[float, ...] = ()
-        if torch._C._get_tracing_state() is not None and torch._C._is_tracing():
-            traced = torch._C._get_value_trace(tensor)
-            after = _value_number(traced)
-            origin, thresholds, moduli = _origin(traced)
-        self.found.append(Conversion(kind, value, line, after, origin, thresholds, moduli))
-
-
-_COMPARISONS = {"aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne"}
-_DIVISIONS = {"aten::remainder", "aten::fmod", "aten::floor_divide", "aten::div", "aten::mul"}
-
-
-def _number_of(value: Any) -> float | None:
-    node = value.node()
-    if node.kind() != "prim::Constant" or "value" not in node.attributeNames():
-        return None
-    constant = value.toIValue()
-    if isinstance(constant, torch.Tensor):
-        if constant.numel() != 1 or constant.is_meta or constant.is_complex():
-            return None
-        constant = constant.item()
-    return float(constant) if isinstance(constant, (int, float)) else None
-
-
-def _origin(value: Any) -> tuple[str | None, tuple[float, ...], tuple[float, ...]]:
-    """What a traced value was computed from, and the constants it met on the way."""
-    thresholds: list[float] = []
-    moduli: list[float] = []
-    seen: set[str] = set()
-    pending = [value]
-    sized = valued = False
-    while pending and len(seen) < 500:
-        current = pending.pop()
-        if current.debugName() in seen:
-            continue
-        seen.add(current.debugName())
-        node = current.node()
-        kind = node.kind()
-        if kind == "aten::size":
-            sized = True
-            continue
-        if kind == "prim::Param":
-            valued = True
-            continue
-        inputs = list(node.inputs())
-        if kind in _COMPARISONS or kind in _DIVISIONS:
-            into = thresholds if kind in _COMPARISONS else moduli
-            into.extend(number for number in map(_number_of, inputs[:2]) if number is not None)
-        pending.extend(inputs)
-    return ("value" if valued else "size" if sized else None), tuple(thresholds), tuple(moduli)
 
 
 def graph_of(model: torch.nn.Module, call: Call, inputs: Mapping[str, Any] | None = None) -> Graph:
@@ -277,24 +156,22 @@ def graph_of(model: torch.nn.Module, call: Call, inputs: Mapping[str, Any] | Non
     paths = [path for path, _ in tensors(chosen)]
     flat = [tensor for _, tensor in tensors(chosen)]
     state = list({id(t): t for t in (*model.parameters(), *model.buffers())}.values())
-    conversions = _Conversions()
     results: list[Any] = []
 
     def forward(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         remaining = iter(values[: len(paths)])
         rebuilt = map_tensors(lambda _: next(remaining), chosen)
         args, kwargs = call.arguments(rebuilt)
-        with conversions:
-            output = model(*args, **kwargs)
+        output = model(*args, **kwargs)
         results.append(output)
         found = [leaf for leaf in pytree.tree_leaves(_plain(output)) if isinstance(leaf, torch.Tensor)]
         return tuple(found)
 
-    with quiet(), torch.no_grad():
+    with quiet(), watching() as conversions, torch.no_grad():
         graph, _ = torch._C._create_graph_by_tracing(forward, tuple(flat + state), lambda _: "", True, False)
         torch._C._jit_pass_inline(graph)
         torch._C._jit_pass_dce(graph)
-    return Graph(tuple(nodes_of(graph)), tuple(conversions.found), map_tensors(lambda t: t.detach(), results[0]), graph)
+    return Graph(tuple(nodes_of(graph)), tuple(conversions), map_tensors(lambda t: t.detach(), results[0]), graph)
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,10 @@ import torch
 
 from .. import source
 from ..subject.call import Call
+from .conversions import Conversion, watching
 from .execute import private_compilation
 
-__all__ = ["Diagnostic", "TraceError", "Traced", "TorchScriptUnavailable", "quiet", "trace"]
+__all__ = ["Diagnostic", "TorchScriptUnavailable", "TraceError", "Traced", "quiet", "trace"]
 
 _DICT_OUTPUT = "Encountering a dict at the output of the tracer"
 
@@ -39,6 +41,7 @@ class Traced:
     module: Any
     strict: bool = True
     diagnostics: tuple[Diagnostic, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
 
 
 class TraceError(Exception):
@@ -81,7 +84,7 @@ def quiet() -> Iterator[_Recorder]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", torch.jit.TracerWarning)
-        warnings.showwarning = recorder
+        warnings.showwarning = recorder  # type: ignore[assignment]
         yield recorder
 
 
@@ -104,14 +107,23 @@ def trace(model: torch.nn.Module, call: Call) -> Traced:
         TorchScriptUnavailable: this torch has no usable TorchScript.
     """
     ensure_available()
-    with quiet() as recorder, call.as_forward(model) as inputs, private_compilation() as unit:
+    with ExitStack() as stack:
+        recorder = stack.enter_context(quiet())
+        inputs = stack.enter_context(call.as_forward(model))
+        unit = stack.enter_context(private_compilation())
+        conversions = stack.enter_context(watching())
         try:
             module, strict = _trace(model, inputs, unit)
-        except Exception as error:  # noqa: BLE001 - whatever a user's forward raises is the finding
+        except Exception as error:
             raise TraceError(error, tuple(recorder.found)) from error
     if not isinstance(module, torch.jit.ScriptModule):
         raise TorchScriptUnavailable(f"torch.jit.trace gave a {type(module).__name__}, not a ScriptModule")
-    return Traced(module=module, strict=strict, diagnostics=tuple(dict.fromkeys(recorder.found)))
+    return Traced(
+        module=module,
+        strict=strict,
+        diagnostics=tuple(dict.fromkeys(recorder.found)),
+        conversions=tuple(conversions),
+    )
 
 
 def _trace(model: torch.nn.Module, inputs: tuple[Any, ...], unit: Any) -> tuple[Any, bool]:

@@ -1,0 +1,158 @@
+"""Tensors that become Python values while tracing: where a trace stops following the program.
+
+The tracer warns of most of them. For a cause the value matters too, and what it was computed from; so the methods by
+which Python asks a tensor for a value are watched. (A torch-function mode would see them as well, but it changes the
+program: ``nn.MultiheadAttention`` takes another path while one is active.)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .. import source
+
+__all__ = ["Conversion", "value_number", "watching"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A tensor that became a Python value while tracing: ``int(x.shape[1])``, ``if x.sum() > 0``, ``x.tolist()``.
+
+    ``after`` is the number of the traced value that was converted, for ordering against the graph's nodes. ``origin`` is
+    ``"size"`` or ``"value"``, by what it was computed from, None when from neither. ``thresholds`` are the constants it was
+    compared with on the way, ``moduli`` those it was divided by: the numbers around which another branch may lie.
+    """
+
+    kind: str
+    value: Any
+    line: source.Line | None
+    after: int
+    origin: str | None = None
+    thresholds: tuple[float, ...] = ()
+    moduli: tuple[float, ...] = ()
+
+
+# The methods by which Python takes a value out of a tensor, and what comes out.
+_METHODS = {
+    "__bool__": "bool",
+    "__int__": "int",
+    "__float__": "float",
+    "__complex__": "complex",
+    "__index__": "int",
+    "__len__": "len",
+    "__iter__": "iteration",
+    "__array__": "numpy",
+    "__contains__": "bool",
+    "__format__": "text",
+    "item": "number",
+    "tolist": "list",
+    "numpy": "numpy",
+}
+
+
+@contextmanager
+def watching() -> Iterator[list[Conversion]]:
+    """Collect the conversions of traced tensors in the block; ``torch.Tensor`` is as before afterwards."""
+    found: list[Conversion] = []
+    own = vars(torch.Tensor)
+    before = {name: own[name] for name in (*_METHODS, "data") if name in own}
+    try:
+        for name, kind in _METHODS.items():
+            setattr(torch.Tensor, name, _watched(getattr(torch.Tensor, name), kind, found))
+        torch.Tensor.data = _watched_data(torch._C.TensorBase.data, found)  # type: ignore[assignment]
+        yield found
+    finally:
+        for name in (*_METHODS, "data"):
+            if name in before:
+                setattr(torch.Tensor, name, before[name])
+            else:
+                delattr(torch.Tensor, name)
+
+
+def _watched(method: Callable[..., Any], kind: str, found: list[Conversion]) -> Callable[..., Any]:
+    def convert(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = method(tensor, *args, **kwargs)
+        _note(kind, tensor, result, found)
+        return result
+
+    return convert
+
+
+def _watched_data(data: Any, found: list[Conversion]) -> property:
+    def get(tensor: torch.Tensor) -> torch.Tensor:
+        result = data.__get__(tensor, type(tensor))
+        _note("data", tensor, result, found)
+        assert isinstance(result, torch.Tensor)
+        return result
+
+    return property(get, lambda tensor, value: data.__set__(tensor, value))
+
+
+def _note(kind: str, tensor: torch.Tensor, result: Any, found: list[Conversion]) -> None:
+    if torch._C._get_tracing_state() is None or not torch._C._is_tracing():
+        return
+    value: Any = result
+    if isinstance(value, torch.Tensor):
+        value = "tensor"
+    elif not isinstance(value, (bool, int, float, complex)):
+        value = repr(value)[:80] if kind in ("list", "text") else type(value).__name__
+    line = source.innermost(source.frames(sys._getframe(2)))
+    traced = torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
+    origin, thresholds, moduli = _origin(traced)
+    found.append(Conversion(kind, value, line, value_number(traced), origin, thresholds, moduli))
+
+
+def value_number(value: Any) -> int:
+    """The number torch gave a traced value; it grows in the order of tracing. -1 for a value with a name."""
+    name = value.debugName().rsplit(".", 1)[-1]
+    return int(name) if name.isdigit() else -1
+
+
+_COMPARISONS = {"aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne"}
+_DIVISIONS = {"aten::remainder", "aten::fmod", "aten::floor_divide", "aten::div", "aten::mul"}
+
+
+def _number_of(value: Any) -> float | None:
+    node = value.node()
+    if node.kind() != "prim::Constant" or "value" not in node.attributeNames():
+        return None
+    constant = value.toIValue()
+    if isinstance(constant, torch.Tensor):
+        if constant.numel() != 1 or constant.is_meta or constant.is_complex():
+            return None
+        constant = constant.item()
+    return float(constant) if isinstance(constant, (int, float)) else None
+
+
+def _origin(value: Any) -> tuple[str | None, tuple[float, ...], tuple[float, ...]]:
+    """What a traced value was computed from, and the constants it met on the way."""
+    thresholds: list[float] = []
+    moduli: list[float] = []
+    seen: set[str] = set()
+    pending = [value]
+    sized = valued = False
+    while pending and len(seen) < 500:
+        current = pending.pop()
+        if current.debugName() in seen:
+            continue
+        seen.add(current.debugName())
+        node = current.node()
+        kind = node.kind()
+        if kind == "aten::size":
+            sized = True
+            continue
+        if kind == "prim::Param":
+            valued = True
+            continue
+        inputs = list(node.inputs())
+        if kind in _COMPARISONS or kind in _DIVISIONS:
+            into = thresholds if kind in _COMPARISONS else moduli
+            into.extend(number for number in map(_number_of, inputs[:2]) if number is not None)
+        pending.extend(inputs)
+    return ("value" if valued else "size" if sized else None), tuple(thresholds), tuple(moduli)
