@@ -24,6 +24,7 @@ from .subject.inputs import (
     Dims,
     declared_dims,
     infer_dims,
+    is_binary,
     mask_inverted,
     mask_name,
     other_sequence_axis,
@@ -132,7 +133,7 @@ def _cell(
             call=call,
             spec=spec,
             dims=dims,
-            mask=mask if mask is None or meta or _is_binary(call.tensors()[mask]) else None,
+            mask=mask if mask is None or meta or is_binary(call.tensors()[mask]) else None,
             mask_inverted=mask is not None and not meta and mask_inverted(mask, call.tensors()[mask]),
             state=state,
             ranges=survey.ranges,
@@ -219,11 +220,6 @@ def _limits(model: torch.nn.Module) -> dict[str, int]:
         return {}
     longest = max_length(model)
     return {SEQ: longest, "decoder_seq": longest} if longest else {}
-
-
-def _is_binary(tensor: torch.Tensor) -> bool:
-    """Whether a mask says keep or drop; an additive float mask is an input like any other."""
-    return tensor.dtype == torch.bool or bool(((tensor == 0) | (tensor == 1)).all())
 
 
 @dataclass

@@ -22,6 +22,7 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 _STDLIB = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 _SITE = re.compile(r"[\\/](site|dist)-packages[\\/]")
 _FOREIGN = re.compile(r"[\\/](site|dist)-packages[\\/](torch|torchgen|functorch|numpy|scipy|pytest|_pytest|pluggy|xdist)[\\/]")
+_TORCH_MODULES = re.compile(r"[\\/]torch[\\/]nn[\\/]modules[\\/]")
 _STACK_LINE = re.compile(
     r"(?:^|\n)\s*(?:File \")?(?P<file>[^\n\"()]+?)(?:\((?P<l1>\d+)\)|\", line (?P<l2>\d+))(?:: |, in )(?P<fn>\S+)"
 )
@@ -80,16 +81,28 @@ _WRAPPERS = {"wrapper", "wrapped", "wrapped_func", "inner", "new_forward"}
 
 
 def innermost(stack: Iterable[Line]) -> Line | None:
-    """The innermost line of the user's or a library's code."""
-    fallback = None
+    """The innermost line of the user's or a library's code, between the failure and this package's call of the model.
+
+    Where the model is made of torch's own modules alone, the innermost line of one of those.
+    """
+    wrapper = module = None
+    inside = False
     for line in stack:
+        if line.file.startswith(_HERE + os.sep):
+            if inside:
+                # What called the gate, a test or pytest, is not what the model does.
+                break
+            continue
+        inside = True
         if is_foreign(line.file):
+            if module is None and _TORCH_MODULES.search(line.file) and not line.file.endswith("module.py"):
+                module = line
             continue
         if line.function in _WRAPPERS and _SITE.search(line.file):
-            fallback = fallback or line
+            wrapper = wrapper or line
             continue
         return line
-    return fallback
+    return wrapper or module
 
 
 def relative(file: str, root: str | os.PathLike[str] | None = None) -> str:

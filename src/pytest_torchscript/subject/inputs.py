@@ -21,6 +21,7 @@ __all__ = [
     "FreshValues",
     "declared_dims",
     "infer_dims",
+    "is_binary",
     "mapped",
     "mask_inverted",
     "mask_name",
@@ -262,7 +263,8 @@ class FreshValues:
         """
         generator = torch.Generator().manual_seed(self.seed + 0x5EED)
         by_path = dict(tensors(inputs))
-        plain = [path for path in by_path if path != self.mask]
+        masks = self._mask_paths(by_path)
+        plain = [path for path in by_path if path not in masks]
         floats = [path for path in plain if by_path[path].is_floating_point() or by_path[path].is_complex()]
         ints = [path for path in plain if path not in floats and by_path[path].dtype != torch.bool]
         bools = [path for path in plain if by_path[path].dtype == torch.bool]
@@ -302,11 +304,14 @@ class FreshValues:
             yield "booleans redrawn", change(bools, lambda _, tensor: _coin(tensor, generator))
             yield "booleans all true", change(bools, lambda _, tensor: torch.ones_like(tensor))
             yield "booleans all false", change(bools, lambda _, tensor: torch.zeros_like(tensor))
-        if self.mask is not None:
-            for name, mask in self._masks(by_path[self.mask]):
+        for mask_path in masks:
+            for name, mask in self._masks(mask_path, by_path[mask_path]):
                 yield (
-                    f"mask {name}",
-                    mapped(inputs, lambda path, tensor, mask=mask: mask if path == self.mask else tensor.clone()),
+                    f"{mask_path} {name}",
+                    mapped(
+                        inputs,
+                        lambda path, tensor, here=mask_path, mask=mask: mask if path == here else tensor.clone(),
+                    ),
                 )
         if len(floats) + len(ints) + len(bools) > 1:
             everything = change(floats, lambda _, tensor: redraw(tensor))
@@ -324,10 +329,17 @@ class FreshValues:
                 ),
             )
 
-    def _masks(self, mask: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        valid = 1 - mask.to(torch.int64) if self.inverted else mask
-        for name, other in _masks(valid, self.dims.axes.get(str(self.mask), {})):
-            yield name, (1 - other if self.inverted else other).to(mask.dtype)
+    def _mask_paths(self, by_path: Mapping[str, torch.Tensor]) -> list[str]:
+        """The padding mask, and every other input that is a mask by name and by content: random bits would be no mask."""
+        return [path for path, tensor in by_path.items() if path == self.mask or ("mask" in path and is_binary(tensor))]
+
+    def _masks(self, path: str, mask: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+        main = path == self.mask
+        inverted = self.inverted if main else mask_inverted(path, mask)
+        valid = 1 - mask.to(torch.int64) if inverted else mask
+        for name, other in _masks(valid, self.dims.axes.get(path, {})):
+            if main or name != PADDED_AT_START:
+                yield name, (1 - other if inverted else other).to(mask.dtype)
 
     def scaled(self, inputs: Mapping[str, Any], factor: float) -> dict[str, Any]:
         """The inputs with every float tensor but the mask multiplied by ``factor``."""
@@ -337,11 +349,12 @@ class FreshValues:
         )
 
     def redrawn(self, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """Every input but the mask redrawn."""
+        """Every input but masks redrawn."""
         generator = torch.Generator().manual_seed(seed)
+        masks = self._mask_paths(dict(tensors(inputs)))
 
         def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
-            if path == self.mask or tensor.is_meta:
+            if path in masks or tensor.is_meta:
                 return tensor.clone()
             if tensor.is_floating_point() or tensor.is_complex():
                 return _normal_like(tensor, generator)
@@ -408,6 +421,13 @@ def _masks(valid: torch.Tensor, axes: Mapping[int, str]) -> Iterator[tuple[str, 
     short = (position < max(length // 3, 1)).expand(mask.shape)
     yield "mostly padding", short.to(mask.dtype).clone()
     yield PADDED_AT_START, (position >= length - kept).expand(mask.shape).to(mask.dtype).clone()
+
+
+def is_binary(tensor: torch.Tensor) -> bool:
+    """Whether a mask says keep or drop; an additive float mask is an input like any other."""
+    if tensor.is_meta:
+        return tensor.dtype == torch.bool
+    return tensor.dtype == torch.bool or (not tensor.is_complex() and bool(((tensor == 0) | (tensor == 1)).all()))
 
 
 def mask_inverted(path: str, mask: torch.Tensor) -> bool:

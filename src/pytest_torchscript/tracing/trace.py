@@ -65,7 +65,7 @@ class _Recorder:
     def __call__(self, message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
         if category.__name__ != "TracerWarning":
             return
-        line = source.innermost(source.frames(sys._getframe(1))) or source.Line(filename, lineno)
+        line = source.innermost(source.frames(sys._getframe(1)))
         self.found.append(Diagnostic(_first_sentence(str(message)), line))
 
 
