@@ -193,7 +193,7 @@ class Shapes(Check):
         offending = [size for size, kind in kinds.items() if kind not in allowed and kind != "outside"]
         if not offending:
             return []
-        wrong = [size for size in offending if kinds[size] == "wrong"]
+        wrong = [size for size in dim.probes if kinds[size] == "wrong"]
         others = ", ".join(
             f"{other.name} is {other.kind} ({', '.join(map(str, other.kinds))})"
             for other in found
@@ -227,10 +227,9 @@ class Shapes(Check):
         if not causes:
             mismatches = dim.probes[first].mismatches
             causes = context.warned() or (context.produced(mismatches[0].path) if mismatches else [])
-        where = "pad to a multiple, or" if dim.name != BATCH else "trace at the batch size that is deployed, or"
         hint = (
-            f"keep the size in the graph: x.shape[i] without int(), len() or a Python loop; {where} "
-            f'declare shapes={{"{dim.name}": "fixed"}} once other sizes are refused loudly'
+            "keep the size in the graph: x.shape[i] without int(), len() or a Python loop; "
+            f'or let the model refuse other sizes and declare shapes={{"{dim.name}": "fixed"}}'
         )
         return list(context.caused(findings, causes, hint=hint))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from ..result import CellResult, CheckResult, Finding, GateResult, Status
@@ -11,12 +12,13 @@ __all__ = ["failure_block", "table"]
 
 _MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
 _MOST_FINDINGS = 6
+_WIDTH = 118
 
 
 def failure_block(gate: GateResult) -> str:
     """The failing cells of a gate: what failed, where, by how much, the guilty line, a remedy, the command to run."""
     blocks = [_cell_block(gate, cell) for cell in gate.cells if cell.verdict != "ok"]
-    return "\n".join([*blocks, f"  reproduce  pytest {shlex.quote(gate.nodeid)}"] if gate.nodeid else blocks)
+    return "\n".join([*blocks, f"    reproduce  pytest {shlex.quote(gate.nodeid)}"] if gate.nodeid else blocks)
 
 
 def _cell_block(gate: GateResult, cell: CellResult) -> str:
@@ -40,18 +42,17 @@ def _is_default(gate: GateResult) -> bool:
 
 
 def _check_lines(check: CheckResult) -> list[str]:
-    verdict = check.verdict.value if check.verdict else ""
-    lines = []
-    indent = " " * (len(check.name) + 4)
+    lines: list[str] = []
+    head = f"  {check.name}: "
+    indent = " " * len(head)
     shown = check.findings[:_MOST_FINDINGS]
     remedies: list[str] = []
     for index, finding in enumerate(shown):
-        head = f"  {check.name}: " if index == 0 else indent
-        if finding.where and index and finding.line:
+        if finding.line and index:
             # A further line of the same cause: the place leads, the message explains.
-            lines.append(_place(finding) + (f"   ({finding.message})" if finding.message else ""))
+            lines.append(_place(finding) + f"   ({finding.message})")
             continue
-        lines.append(head + finding.message.replace("\n", " "))
+        lines += _wrapped(finding.message, indent if index else head, indent)
         if finding.line:
             lines.append(_place(finding) + (f"   ({finding.details['cause']})" if finding.details.get("cause") else ""))
         if finding.hint and finding.hint not in remedies:
@@ -59,8 +60,21 @@ def _check_lines(check: CheckResult) -> list[str]:
     left = len(check.findings) - len(shown)
     if left > 0:
         lines.append(f"{indent}and {left} more")
-    lines += [f"    remedy    {hint}" for hint in remedies]
-    return lines or [f"  {check.name}: {verdict}"]
+    for hint in remedies:
+        lines += _wrapped(hint, "    remedy     ", " " * 15)
+    return lines
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    """``text`` over several lines; words, paths and numbers stay whole."""
+    return textwrap.wrap(
+        " ".join(text.split()),
+        width=_WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _place(finding: Finding) -> str:
@@ -77,7 +91,7 @@ def _evidence(cell: CellResult) -> list[str]:
     if not places:
         return []
     more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-    return [f"    evidence  the tracer also warned at {', '.join(places[:3])}{more}"]
+    return [f"    evidence   the tracer also warned at {', '.join(places[:3])}{more}"]
 
 
 def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
