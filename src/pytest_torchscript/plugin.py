@@ -8,7 +8,7 @@ import pytest
 
 from . import spec
 from .errors import SpecError
-from .session import GATES, Gatekeeper, Results, Settings
+from .session import GATES, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
 
 if TYPE_CHECKING:
     from .fixture import TorchScript
@@ -70,7 +70,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if SETTINGS in config.stash and any(
         item.get_closest_marker("torchscript") or "torchscript" in getattr(item, "fixturenames", ()) for item in items
     ):
-        _gatekeeper(config).prepare(items)
+        try:
+            _gatekeeper(config).prepare(items)
+        except pytest.UsageError as error:
+            output = getattr(config, "workeroutput", None)
+            if output is None:
+                raise
+            # An xdist worker that stops here takes the controller down with an internal error: it collects nothing
+            # instead, and the controller says why.
+            output[USAGE_ERROR] = sendable(str(error))
+            items.clear()
 
 
 def _gatekeeper(config: pytest.Config) -> Gatekeeper:

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from .gate import Subject
     from .subject.observe import ObservedCall, Observer
 
-__all__ = ["GATES", "Gatekeeper", "Request", "Results", "Settings"]
+__all__ = ["GATES", "USAGE_ERROR", "Gatekeeper", "Request", "Results", "Settings", "sendable"]
 
 MARKER = "torchscript"
+USAGE_ERROR = "torchscript_usage_error"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +213,7 @@ class Gatekeeper:
             failing = [result for result in results if result.failed]
             if failing:
                 text = "\n\n".join(terminal.failure_block(result) for result in failing)
-                pytest.fail(_sendable(text), pytrace=False)
+                pytest.fail(sendable(text), pytrace=False)
         return outcome
 
     def _watched(self, item: pytest.Item, requests: tuple[Request, ...], body: _Body) -> ExitStack:
@@ -280,7 +281,7 @@ class Gatekeeper:
             result = GateResult.judged(name, item.nodeid, gate.refused(str(error), spec))
         found.append(result)
         if result.failed:
-            raise GateFailed(_sendable(terminal.failure_block(result)), result)
+            raise GateFailed(sendable(terminal.failure_block(result)), result)
         return result
 
     # The subject
@@ -417,7 +418,7 @@ def _made(factory: Any, argument: str) -> Any:
         raise SubjectError(f"{argument}={name}: calling it without arguments raised {type(error).__name__}: {error}") from error
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """Text that UTF-8 can hold: xdist sends it, files store it."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -469,7 +470,7 @@ class Results:
         self._config = config
         self._settings = settings
         self._gates: dict[tuple[str, str], GateResult] = {}
-        self._problem: str | None = None
+        self._problems: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for data in json.loads(getattr(report, "torchscript", "[]")):
@@ -477,14 +478,24 @@ class Results:
             # A test that is run again replaces what it found before.
             self._gates[result.nodeid, result.id] = result
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take over what an xdist worker could not say itself."""
+        problem = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
+        if problem and problem not in self._problems:
+            self._problems.append(problem)
+
+    def _writes(self) -> bool:
+        return self._settings.json is not None and not self._problems and not self._config.option.collectonly
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self._settings.json is None or session.config.option.collectonly:
-            return
         try:
-            json_report.write(self._settings.json, json_report.document(self._gates.values(), environment()))
+            if self._writes() and self._settings.json is not None:
+                json_report.write(self._settings.json, json_report.document(self._gates.values(), environment()))
         except OSError as error:
-            self._problem = f"--torchscript-json: cannot write {str(self._settings.json)!r}: {error.strerror or error}"
+            self._problems.append(f"--torchscript-json: cannot write {str(self._settings.json)!r}: {error.strerror or error}")
+        if self._problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -493,7 +504,7 @@ class Results:
             for line, good in terminal.table(self._gates.values()):
                 style = {"bold": True} if good is None else {"green": True} if good else {"red": True}
                 terminalreporter.write_line(line, **style)
-        if self._problem:
-            terminalreporter.write_line(f"ERROR: {self._problem}", red=True)
-        elif self._settings.json is not None and not self._config.option.collectonly:
+        for problem in self._problems:
+            terminalreporter.write_line(f"ERROR: {problem}", red=True)
+        if self._writes():
             terminalreporter.write_line(f"torchscript gates written to {self._settings.json}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ from ..subject.outputs import Mismatch, compare, tensors
 from ..subject.state import ModelState
 from ..tracing import execute
 from ..tracing.conversions import Conversion
+from ..tracing.graph import Graph, graph_of
 from ..tracing.trace import Traced, quiet
 
 __all__ = ["META", "Check", "Context", "Probe"]
@@ -137,6 +139,15 @@ class Context:
     def conversions(self) -> tuple[Conversion, ...]:
         """Where tensors became Python values while the model was traced."""
         return self.traced.conversions if self.traced is not None else ()
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """The graph of the model at the traced inputs."""
+        with quiet():
+            try:
+                return graph_of(self.model, self.call)
+            finally:
+                self.restore()
 
     def causes(self, inputs: Mapping[str, Any]) -> list[Cause]:
         """The lines that make the trace wrong, or refusing, at ``inputs``."""

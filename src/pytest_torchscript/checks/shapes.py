@@ -21,6 +21,7 @@ _FARTHEST = 2048
 _FARTHEST_BATCH = 64
 _MOST_DIRECTED = 6
 _MOST_SIZES = 3
+_META_SIZES = 3
 
 
 def grid(size: int, limit: int | None = None) -> list[int]:
@@ -91,7 +92,8 @@ class Shapes(Check):
         found = [_Dim(name, size, {}) for name, size in sizes.items()]
         for dim in found:
             limit = context.limits.get(dim.name)
-            for size in grid(dim.size, limit):
+            # One other size shows whether the program is another one; values would need more, and there are none.
+            for size in grid(dim.size, limit)[: _META_SIZES if context.meta else None]:
                 dim.probes[size] = self._probe(context, {dim.name: size})
             if dim.kind in ("dynamic", "partial", "untested"):
                 for size in self._directed(context, dim, limit):
@@ -147,10 +149,7 @@ class Shapes(Check):
         except Exception as error:  # noqa: BLE001 - a loud refusal
             return Probe("raises", error=error)
         mismatches = tuple(compare(actual, there.outputs))
-        with quiet():
-            here = graph_of(context.model, context.call)
-            context.restore()
-        return Probe("wrong" if mismatches or differences(here, there) else "equal", mismatches)
+        return Probe("wrong" if mismatches or differences(context.graph, there) else "equal", mismatches)
 
     def _directed(self, context: Context, dim: _Dim, limit: int | None) -> list[int]:
         """Sizes on the other side of every number that the forward compares a size with, as the trace shows them."""
