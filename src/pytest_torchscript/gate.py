@@ -277,6 +277,10 @@ def as_deployed(model: torch.nn.Module, call: Call, state: ModelState, *, try_it
     parameters = inspect.signature(model.forward).parameters
     if "use_cache" in parameters:
         call = call.with_constants(use_cache=False)
+        cache = call.constants.get("past_key_values")
+        if cache is not None and getattr(cache, "get_seq_length", lambda: 1)() == 0:
+            # What generate() hands to its first step: without use_cache an empty cache is none.
+            call = call.with_constants(past_key_values=None)
     tuples = call.with_constants(return_dict=False)
     if "return_dict" in parameters or not try_it:
         takes = "return_dict" in parameters or any(

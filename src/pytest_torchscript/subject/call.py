@@ -14,7 +14,7 @@ import torch
 from ..errors import SubjectError
 from .outputs import clone, describe, leaves, tensors
 
-__all__ = ["Call", "bind"]
+__all__ = ["Call", "bind", "snapshot"]
 
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
@@ -99,6 +99,15 @@ def _copy(value: Any) -> Any:
         return copy.deepcopy(value)
     except Exception:  # noqa: BLE001 - an object that cannot be copied is shared, as the caller shared it
         return value
+
+
+def snapshot(arguments: Any) -> Any:
+    """Copies of call arguments, in their containers, as they are now: a cache that grows later is copied while empty."""
+    if isinstance(arguments, dict):
+        return {name: snapshot(value) for name, value in arguments.items()}
+    if type(arguments) in (list, tuple):
+        return type(arguments)(snapshot(value) for value in arguments)
+    return clone(arguments) if _holds_tensor(arguments) else _copy(arguments)
 
 
 def _holds_tensor(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .outputs import clone
+from .call import snapshot
 
 __all__ = ["ObservedCall", "Observer", "signature_of"]
 
@@ -82,7 +82,7 @@ class Observer:
         key = signature_of(module)
         if key not in self._seen:
             self._seen.add(key)
-            self.calls.append(ObservedCall(module, clone(args), clone(dict(kwargs))))
+            self.calls.append(ObservedCall(module, snapshot(args), snapshot(kwargs)))
         self._local.depth, self._local.inside = depth + 1, True
         try:
             return call(module, *args, **kwargs)
