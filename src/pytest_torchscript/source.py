@@ -93,11 +93,13 @@ def innermost(stack: Iterable[Line]) -> Line | None:
                 # What called the gate, a test or pytest, is not what the model does.
                 break
             continue
-        inside = True
         if is_foreign(line.file):
+            # `warnings`, of the standard library, stands between a recorder of ours and the code that warned.
+            inside = inside or bool(_FOREIGN.search(line.file))
             if module is None and _TORCH_MODULES.search(line.file) and not line.file.endswith("module.py"):
                 module = line
             continue
+        inside = True
         if line.function in _WRAPPERS and _SITE.search(line.file):
             wrapper = wrapper or line
             continue

@@ -221,7 +221,8 @@ class Context:
     def produced(self, path: str) -> list[Cause]:
         """The line that computed an output leaf, by the traced graph."""
         paths = [name for name, _ in tensors(self.expected)]
-        values = _output_values(self.module)
+        graph = self.module.inlined_graph
+        values = _output_values(graph)
         if path not in paths or len(values) != len(paths):
             return []
         line = source.innermost(source.parse_stack(values[paths.index(path)].node().sourceRange()))
@@ -236,9 +237,8 @@ class Context:
         return self.finding(message, line=line, where=where, path=path, hint=hint_for(str(error)))
 
 
-def _output_values(module: Any) -> list[Any]:
-    """The traced graph's values of the output leaves, in order."""
-    graph = module.inlined_graph
+def _output_values(graph: Any) -> list[Any]:
+    """The values of the output leaves, in order; they live as long as ``graph``."""
     values: list[Any] = []
 
     def walk(value: Any) -> None:

@@ -43,7 +43,7 @@ class Eager(Check):
     def _non_finite(self, context: Context, output: object) -> CheckResult:
         findings: list[Finding] = []
         for path, leaf in tensors(output):
-            if leaf.is_floating_point() and not leaf.isfinite().all():
+            if (leaf.is_floating_point() or leaf.is_complex()) and not leaf.isfinite().all():
                 nan, infinite = int(leaf.isnan().sum()), int(leaf.isinf().sum())
                 at = leaf.isfinite().logical_not().nonzero()[0].tolist()
                 operation = first_non_finite(self._recorded(context), nan=nan > 0) if not findings else None

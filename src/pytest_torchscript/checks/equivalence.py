@@ -80,7 +80,8 @@ class Equivalence(Check):
     @staticmethod
     def _written_constants(context: Context) -> list[Cause]:
         """Where the program writes into one of its own constants: made once while tracing, changed by every run."""
-        for node in context.module.inlined_graph.nodes():
+        graph = context.module.inlined_graph  # made anew by each look; its nodes die with it
+        for node in graph.nodes():
             if not node.kind().endswith("_"):
                 continue
             written = next(iter(node.inputs())).node()

@@ -30,6 +30,10 @@ class Padding(Check):
     requires = frozenset({"eager", "trace", "equivalence"})
 
     def run(self, context: Context) -> CheckResult:
+        if context.mask is None and context.spec.mask is not None:
+            return CheckResult.skipped(
+                self.name, f"the mask {context.spec.mask!r} does not hold 0 and 1 alone: nothing says what is padding"
+            )
         if context.mask is None:
             return CheckResult.skipped(self.name, "the inputs have no padding mask: name it with mask=")
         axes = context.dims.axes.get(context.mask, {})

@@ -64,7 +64,8 @@ class RoundTrip(Check):
     def _python_operations(context: Context) -> list[source.Line]:
         """Lines whose operation is Python code, which no file can hold."""
         found = []
-        for node in context.module.inlined_graph.nodes():
+        graph = context.module.inlined_graph  # made anew by each look; its nodes die with it
+        for node in graph.nodes():
             if node.kind() == "prim::PythonOp":
                 line = source.innermost(source.parse_stack(node.sourceRange()))
                 if line is not None:

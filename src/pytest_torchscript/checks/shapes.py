@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..result import CheckResult, Finding, Verdict
+from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import ShapeContract
 from ..subject.inputs import BATCH, resize
 from ..subject.outputs import Mismatch, compare
@@ -61,6 +61,7 @@ class _Dim:
     name: str
     size: int
     probes: dict[int, Probe]
+    wrong_together: bool = False
 
     @property
     def kinds(self) -> dict[int, str]:
@@ -68,7 +69,7 @@ class _Dim:
 
     @property
     def kind(self) -> str:
-        return classify(self.kinds)
+        return "unsafe" if self.wrong_together else classify(self.kinds)
 
 
 class Shapes(Check):
@@ -120,7 +121,7 @@ class Shapes(Check):
     def _inputs(self, context: Context, sizes: Mapping[str, int], *, fresh: bool = True) -> dict[str, Any]:
         resized = resize(context.inputs, context.dims, sizes)
         # Repeated rows could hide that one row was taken for another; other values must have passed for this to be fair.
-        if fresh and not context.meta and context.statuses.get("values") is not None and not _failed(context, "values"):
+        if fresh and not context.meta and context.statuses.get("values") is Status.PASSED:
             return context.fresh.redrawn(resized, seed=sum(sizes.values()))
         return resized
 
@@ -178,9 +179,8 @@ class Shapes(Check):
         equal = {dim.name: [size for size, kind in dim.kinds.items() if kind == "equal"] for dim in able}
         sizes = {name: next((size for size in found if size > 1), 1) for name, found in equal.items()}
         probe = self._probe(context, sizes)
-        if probe.kind == "wrong":
-            for dim in able:
-                dim.probes[sizes[dim.name]] = probe
+        for dim in able:
+            dim.wrong_together = probe.kind == "wrong"
         return (sizes, probe) if probe.kind in ("wrong", "raises") else None
 
     # Judging
@@ -277,8 +277,3 @@ class Shapes(Check):
 
 def _amount(mismatch: Mismatch) -> str:
     return f"max abs {mismatch.amount:.3g}" if mismatch.kind == "value" else mismatch.text
-
-
-def _failed(context: Context, name: str) -> bool:
-    status = context.statuses.get(name)
-    return status is not None and status.value == "failed"

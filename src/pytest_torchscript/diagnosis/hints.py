@@ -82,7 +82,7 @@ def root_cause(error: BaseException | str) -> str:
     else:
         chosen = lines[0]
         cut = _DUMP.search(chosen)
-        if cut and cut.start() > 20:
+        if cut and cut.start():
             chosen = chosen[: cut.start()].rstrip(" :,({[") + " …"
     if len(chosen) > _MOST:
         chosen = chosen[:_MOST].rstrip() + " …"

@@ -105,6 +105,6 @@ def first_non_finite(log: OperationLog, *, nan: bool) -> Operation | None:
     """The first operation whose result holds a NaN (``nan``), or an infinity."""
     for operation in log.operations:
         for result in operation.results:
-            if result.is_floating_point() and bool((result.isnan() if nan else result.isinf()).any()):
+            if (result.is_floating_point() or result.is_complex()) and bool((result.isnan() if nan else result.isinf()).any()):
                 return operation
     return None

@@ -129,7 +129,7 @@ def _along_sequence(path: str, tensor: torch.Tensor, axis: int) -> bool:
     if _IMAGE_INPUTS.match(path):
         return False
     if "mask" in path:
-        return axis >= 1
+        return True
     return axis == 1 and tensor.ndim < 4
 
 
@@ -206,9 +206,21 @@ def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int]) -> d
                 continue
             observed = tensor.shape[axis]
             index = torch.arange(size)
-            # Repeated, a mask padded at the end would have holes, which no tokenizer makes: it is stretched.
-            stretched = "mask" in path and dim != BATCH and size > observed
-            index = index * observed // size if stretched else index % observed
+            if "mask" in path and dim != BATCH and not tensor.is_meta:
+                # Repeated, a padded mask would have holes, which no tokenizer makes; cropped, one that is padded at the
+                # start would keep nothing. It is stretched, from the side on which it keeps.
+                along = list(dims.axes[path].values()).count(dim)
+                at_start = (
+                    along == 1
+                    and bool((tensor.select(axis, 0) != tensor.select(axis, -1)).any())
+                    and not bool(tensor.select(axis, 0).to(torch.bool).all())
+                )
+                if at_start:
+                    index = ((index + 1) * observed - 1) // size
+                else:
+                    index = index * observed // size if size > observed else index
+            else:
+                index = index % observed
             tensor = tensor.index_select(axis, index.to(tensor.device))
         return tensor.detach().clone()
 
@@ -307,7 +319,7 @@ class FreshValues:
         for mask_path in masks:
             for name, mask in self._masks(mask_path, by_path[mask_path]):
                 yield (
-                    f"{mask_path} {name}",
+                    f"{'mask' if mask_path == self.mask else mask_path} {name}",
                     mapped(
                         inputs,
                         lambda path, tensor, here=mask_path, mask=mask: mask if path == here else tensor.clone(),

@@ -110,9 +110,9 @@ class ModelState:
         changed = [saved.name for saved in self._buffers if saved.changed(thorough=True)]
         for prefix, module, attributes in self._dicts:
             before = self._copies[id(attributes["_buffers"])][1]
-            for name, buffer in module._buffers.items():
+            for name in {**before, **module._buffers}:
                 full = f"{prefix}.{name}".lstrip(".")
-                if buffer is not before.get(name, self) and full not in changed:
+                if module._buffers.get(name, self) is not before.get(name, self) and full not in changed:
                     changed.append(full)
         return changed
 

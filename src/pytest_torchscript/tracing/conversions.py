@@ -7,6 +7,7 @@ program: ``nn.MultiheadAttention`` takes another path while one is active.)
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,7 +128,8 @@ def _number_of(value: Any) -> float | None:
         if constant.numel() != 1 or constant.is_meta or constant.is_complex():
             return None
         constant = constant.item()
-    return float(constant) if isinstance(constant, (int, float)) else None
+    # Minus infinity is a common thing to look for in a mask, and no number to try values around.
+    return float(constant) if isinstance(constant, (int, float)) and math.isfinite(constant) else None
 
 
 def _origin(value: Any) -> tuple[str | None, tuple[float, ...], tuple[float, ...]]:

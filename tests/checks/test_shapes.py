@@ -1,0 +1,381 @@
+"""The check ``shapes``: the shape contract on a grid of other sizes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_torchscript.checks.shapes import classify, grid
+from pytest_torchscript.result import CheckResult, Status, Verdict
+
+from .alone import alone, cell, guilty, place
+
+
+def x(batch: int = 2, length: int = 16) -> Tensor:
+    return torch.randn(batch, length, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Generic(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.reshape(x.shape[0], -1, 2) / x.shape[1]).sum(1)
+
+
+class BakedLength(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = x.sum(1) / int(x.shape[1])  # guilty
+        return x, pooled
+
+
+class BakedReshape(nn.Module):
+    """Refuses every other length, loudly."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, int(x.shape[1]) * 4)  # guilty
+
+
+class BakedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum() / int(x.shape[0]) + x  # guilty
+
+
+class LongOnly(nn.Module):
+    """Another way beyond a length that no grid would reach."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] > 500:  # guilty
+            return x * 2
+        return x
+
+
+class Even(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] % 64 == 0:  # guilty
+            return x * 2
+        return x
+
+
+class Loop(nn.Module):
+    """Unrolled: right at the traced length, silently short for longer inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = x[:, 0]
+        for step in range(1, x.shape[1]):  # guilty
+            total = total + x[:, step]
+        return total
+
+
+class FixedTable(nn.Module):
+    """Mixes sixteen positions, whatever the program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixing = nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mixed: Tensor = self.mixing(x.transpose(1, 2))
+        return mixed * torch.ones(4, 1)
+
+
+class Together(nn.Module):
+    """Right when one size changes, wrong when both do."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + int(x.shape[0] != 2) * int(x.shape[1] != 16))  # guilty
+
+
+class Collected(nn.Module):
+    """Partly refused: at most the traced length."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        table = torch.ones(1, int(x.shape[1]), 4)
+        return x + table[:, : x.shape[1]]
+
+
+def probes(result: CheckResult, dim: str) -> dict[str, str]:
+    return result.metrics["dims"][dim]["probes"]  # type: ignore[no-any-return]
+
+
+# The grid
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "sizes"),
+    [
+        (16, None, {7, 33, 1}),
+        (2, None, {1, 5, 3}),
+        (1, None, {3, 2}),
+        (128, None, {63, 257, 1}),
+        (15, None, {31, 1, 16}),
+        (16, 20, {7, 19, 1}),
+        (16, 17, {7, 17, 1}),
+        (16, 16, {7, 1}),
+        (2, 2, {1}),
+        (1, 1, set()),
+    ],
+)
+def test_the_grid_is_smaller_larger_one_and_odd(size: int, limit: int | None, sizes: set[int]) -> None:
+    """Never the traced size, never zero, never beyond the limit."""
+    found = grid(size, limit)
+    assert sizes <= set(found)
+    assert size not in found
+    assert all(1 <= other <= (limit or other) for other in found)
+    assert len(found) == len(set(found)) <= 5
+
+
+@pytest.mark.parametrize("size", range(1, 200))
+def test_the_grid_knows_both_parities(size: int) -> None:
+    """A program for even sizes is found out at an odd one, and the other way round; one is no odd size like others."""
+    found = grid(size)
+    assert any(other % 2 != size % 2 for other in found if other > 1)
+    assert max(found) > size
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["equal", "equal"], "dynamic"),
+        (["raises", "raises"], "fixed"),
+        (["equal", "raises"], "partial"),
+        (["equal", "wrong", "raises"], "unsafe"),
+        (["wrong"], "unsafe"),
+        (["outside", "outside"], "untested"),
+        (["outside", "equal"], "dynamic"),
+        (["outside", "raises"], "fixed"),
+        ([], "untested"),
+    ],
+)
+def test_a_dim_is_classified_by_its_probes(kinds: list[str], expected: str) -> None:
+    """What is outside the model's domain does not count."""
+    assert classify(dict(enumerate(kinds))) == expected
+
+
+# The contract
+
+
+@pytest.mark.parametrize("rule", ["safe", "dynamic"])
+def test_a_generic_model_is_dynamic(rule: str) -> None:
+    """Every probe is equal, and the figures show which there were."""
+    found = cell(Generic(), (x(),), shapes=rule)
+    result = found.check("shapes")
+    assert (result.status, result.findings) == (Status.PASSED, ())
+    assert found.dims == {"batch": "dynamic", "seq": "dynamic"}
+    assert set(probes(result, "seq").values()) == {"equal"}
+    assert {"7", "33", "1"} <= set(probes(result, "seq"))
+    assert result.metrics["dims"]["seq"]["traced"] == 16
+
+
+def test_a_baked_size_is_silently_wrong() -> None:
+    """The traced size, the wrong ones, by how much, which output, and the line."""
+    found = cell(BakedLength(), (x(),))
+    result = found.check("shapes")
+    assert result.verdict is Verdict.SHAPE_SPECIALISED
+    assert found.dims == {"batch": "dynamic", "seq": "unsafe"}
+    finding = result.findings[0]
+    assert finding.message.startswith("seq is silently wrong: traced at 16, output '[1]' is off at ")
+    assert "batch is dynamic (1, 3" in finding.message
+    assert (finding.path, {place(finding)}) == ("[1]", guilty(BakedLength))
+    assert finding.details["dim"] == "seq"
+    assert finding.details["max_abs"] > finding.details["allowed"]
+    assert finding.details["probes"]["7"] == finding.details["probes"]["33"] == "wrong"
+    assert "as 16" in finding.details["cause"]
+    assert "x.shape" in str(finding.hint)
+
+
+def test_a_baked_batch_is_silently_wrong_too() -> None:
+    """The batch is a dim like any other."""
+    found = cell(BakedBatch(), (x(),))
+    assert found.verdict == "ShapeSpecialised"
+    assert found.dims["batch"] == "unsafe"
+    assert place(found.check("shapes").findings[0]) in guilty(BakedBatch)
+
+
+def test_a_loud_refusal_is_safe() -> None:
+    """A fixed dim passes the default contract."""
+    found = cell(BakedReshape(), (x(),))
+    assert found.check("shapes").status is Status.PASSED
+    assert found.dims == {"batch": "dynamic", "seq": "fixed"}
+    assert set(probes(found.check("shapes"), "seq").values()) == {"raises"}
+
+
+def test_a_refusal_fails_where_dynamic_was_asked() -> None:
+    """With what the program said and the line that baked the size."""
+    result = alone("shapes", BakedReshape(), (x(),), shapes={"seq": "dynamic"})
+    assert result.verdict is Verdict.SHAPE_SPECIALISED
+    finding = result.findings[0]
+    assert finding.message.startswith("seq is fixed, declared dynamic: traced at 16, the trace refuses ")
+    assert "is invalid for input of size" in finding.message
+    assert {place(finding)} == guilty(BakedReshape)
+
+
+def test_a_fixed_dim_is_what_fixed_asks_for() -> None:
+    """All probes raise; the other dims keep the default."""
+    assert alone("shapes", BakedReshape(), (x(),), shapes={"seq": "fixed"}).status is Status.PASSED
+
+
+def test_a_dynamic_dim_fails_where_fixed_was_asked() -> None:
+    """The declaration is wrong, and the remedy says what to declare."""
+    result = alone("shapes", Generic(), (x(),), shapes={"seq": "fixed"})
+    assert result.verdict is Verdict.SHAPE_SPECIALISED
+    finding = result.findings[0]
+    assert finding.message.startswith("seq is dynamic, declared fixed: traced at 16, the trace accepts ")
+    assert 'shapes={"seq": "dynamic"}' in str(finding.hint)
+
+
+def test_fixed_for_all_is_asked_of_every_dim() -> None:
+    """A default rule holds for each dim of its own."""
+    messages = [finding.message for finding in alone("shapes", Generic(), (x(),), shapes="fixed").findings]
+    assert [message.split()[0] for message in messages] == ["batch", "seq"]
+
+
+def test_a_wrong_answer_is_never_what_was_asked_for() -> None:
+    """Under fixed, a silently wrong answer is not a refusal."""
+    result = alone("shapes", BakedLength(), (x(),), shapes={"seq": "fixed"})
+    assert "silently wrong" in result.findings[0].message
+
+
+def test_a_dim_that_is_partly_refused_is_partial() -> None:
+    """Safe, but not dynamic."""
+    found = cell(Collected(), (x(),))
+    assert found.dims["seq"] == "partial"
+    assert found.verdict == "ok"
+    assert alone("shapes", Collected(), (x(),), shapes="dynamic").verdict is Verdict.SHAPE_SPECIALISED
+
+
+def test_a_model_that_takes_one_size_alone_is_untested() -> None:
+    """Eager refuses every probe: that is the model's domain, no failure, and shown as such."""
+    found = cell(FixedTable(), (x(),))
+    assert found.dims == {"batch": "dynamic", "seq": "untested"}
+    (note,) = found.check("shapes").findings
+    assert note.message == "seq is untested: eager itself refuses every size but 16"
+    assert set(probes(found.check("shapes"), "seq").values()) == {"outside"}
+
+
+# What the grid alone would miss
+
+
+@pytest.mark.parametrize(("model", "size"), [(LongOnly(), "501"), (Even(), "64")], ids=["threshold", "multiple"])
+def test_a_size_that_the_forward_asks_for_is_probed(model: nn.Module, size: str) -> None:
+    """Sizes on the other side of every number that a size is compared with or divided by."""
+    result = alone("shapes", model, (x(),))
+    assert result.verdict is Verdict.SHAPE_SPECIALISED
+    assert probes(result, "seq")[size] == "wrong"
+    assert place(result.findings[0]) in guilty(type(model))
+
+
+def test_an_unrolled_loop_is_found() -> None:
+    """It refuses shorter inputs, and drops the end of longer ones silently."""
+    result = alone("shapes", Loop(), (x(),))
+    assert result.verdict is Verdict.SHAPE_SPECIALISED
+    assert probes(result, "seq")["33"] == "wrong"
+    assert place(result.findings[0]) in guilty(Loop)
+
+
+def test_two_sizes_can_be_wrong_together() -> None:
+    """Each alone is right; the finding says that it is the combination."""
+    result = alone("shapes", Together(), (x(),))
+    assert result.verdict is Verdict.SHAPE_SPECIALISED
+    finding = result.findings[0]
+    assert "together" in finding.message
+    assert place(finding) in guilty(Together)
+
+
+def test_repeated_rows_hide_nothing() -> None:
+    """Larger batches are filled with fresh values once other values have passed: a mixed-up row is seen."""
+
+    class FirstTwo(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[[0, 1]].repeat(x.shape[0] // 2 + 1, 1, 1)[: x.shape[0]] if torch.jit.is_tracing() else x
+
+    assert cell(FirstTwo(), (x(),)).dims["batch"] == "unsafe"
+
+
+def test_a_value_that_the_marker_excuses_is_not_blamed_on_a_size() -> None:
+    """Fresh values at other sizes are fair only where other values have passed."""
+
+    class FirstValue(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * x[0, 0, 0].item()
+
+    found = cell(FirstValue(), (x(),), skip={"values": "the first value is a constant in production"})
+    assert found.verdict == "ok"
+    assert found.dims == {"batch": "dynamic", "seq": "dynamic"}
+    assert cell(FirstValue(), (x(),)).verdict == "ValueSpecialised"
+
+
+def test_a_length_without_limit_is_no_crash() -> None:
+    """A maximum of infinity is a common default, and no size to probe at."""
+
+    class Unlimited(nn.Module):
+        longest = math.inf
+
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[1] > self.longest:
+                x = x[:, :8]
+            return x * 2
+
+    assert alone("shapes", Unlimited(), (x(),)).status is Status.PASSED
+
+
+# Dims
+
+
+def test_declared_dims_are_probed_by_their_names() -> None:
+    """Any name, any axis; nothing else varies."""
+    found = cell(Generic(), (x(),), dims={"x": {1: "frames"}})
+    assert found.dims == {"frames": "dynamic"}
+
+
+def test_a_contract_for_a_dim_that_is_not_there_fails() -> None:
+    """A misspelt dim would otherwise be a contract that nobody keeps."""
+    result = alone("shapes", Generic(), (x(),), shapes={"sequence": "dynamic"})
+    assert result.verdict is Verdict.SHAPE_SPECIALISED
+    assert "shapes names a dim that the inputs do not have: sequence; there are batch, seq" in result.findings[0].message
+
+
+def test_inputs_without_a_dim_are_skipped_with_a_reason() -> None:
+    """A scalar has no axis."""
+    result = alone("shapes", Scalar(), (torch.tensor(2.0),))
+    assert (result.status, result.reason) == (
+        Status.SKIPPED,
+        "no axis of the inputs is known to vary: declare dims=",
+    )
+
+
+class Scalar(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2
+
+
+def test_every_wrong_leaf_is_told_once() -> None:
+    """With all the sizes at which it is wrong."""
+
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            n = int(x.shape[1])
+            return x.sum(1) / n, x, x.sum(1) * n
+
+    result = alone("shapes", Two(), (x(),))
+    assert [finding.path for finding in result.findings if finding.path] == ["[0]", "[2]"]
+    assert all(" and at " in finding.message for finding in result.findings[:2])
+
+
+# Without weights
+
+
+def test_structure_is_enough_to_find_a_baked_size() -> None:
+    """On meta weights two traces are compared: the program must be the same."""
+    found = cell(BakedLength(), (x(),), weights="meta")
+    assert found.verdict == "ShapeSpecialised"
+    assert found.dims == {"batch": "dynamic", "seq": "unsafe"}
+    assert place(found.check("shapes").findings[0]) in guilty(BakedLength)
+
+
+def test_structure_is_enough_to_pass_a_generic_model() -> None:
+    """No number is looked at, and none is needed."""
+    found = cell(nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8)), (x(),), weights="meta")
+    assert found.verdict == "ok"
+    assert found.dims == {"batch": "dynamic", "seq": "dynamic"}

@@ -1,0 +1,269 @@
+"""One call of a forward, split into inputs and constants."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_torchscript.errors import SubjectError
+from pytest_torchscript.subject.call import Call, bind
+
+
+class Recording(nn.Module):
+    """Notes what its forward was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def note(self, *args: Any, **kwargs: Any) -> None:
+        self.given.append((args, kwargs))
+
+
+class Plain(Recording):
+    def forward(self, x: Tensor, mask: Tensor | None = None, scale: float = 1.0, *, flag: bool = False) -> Tensor:
+        self.note(x, mask, scale, flag=flag)
+        return x * scale
+
+
+class Starred(Recording):
+    def forward(self, first: Tensor, *others: Any, **named: Any) -> Tensor:
+        self.note(first, *others, **named)
+        return first
+
+
+class PositionalOnly(Recording):
+    def forward(self, x: Tensor, scale: float = 2.0, /, bias: float = 0.0) -> Tensor:
+        self.note(x, scale, bias)
+        return x * scale + bias
+
+
+class Container(nn.Module):
+    def forward(self, pair: tuple[Tensor, Tensor], table: dict[str, Tensor]) -> Tensor:
+        return pair[0] + pair[1] + table["bias"]
+
+
+X = torch.arange(6.0).reshape(2, 3)
+
+
+# Binding
+
+
+def test_positional_arguments_get_their_parameters_names() -> None:
+    """Inputs are known by name, however they were passed."""
+    call = bind(Plain(), (X, X > 0), {})
+    assert list(call.inputs) == ["x", "mask"]
+    assert call.positional == ("x", "mask")
+
+
+def test_keywords_stay_keywords() -> None:
+    """What was passed by name is passed by name again."""
+    call = bind(Plain(), (), {"mask": X > 0, "x": X})
+    assert list(call.inputs) == ["x", "mask"]
+    assert call.positional == ()
+
+
+def test_arguments_without_tensors_are_constants() -> None:
+    """None, numbers and flags are bound into the program, tensors are its inputs."""
+    call = bind(Plain(), (X, None, 3.0), {"flag": True})
+    assert list(call.inputs) == ["x"]
+    assert call.constants == {"mask": None, "scale": 3.0, "flag": True}
+    assert call.positional == ("x", "mask", "scale")
+
+
+def test_defaults_are_not_passed() -> None:
+    """An argument that nobody gave is left to the forward."""
+    model = Plain()
+    bind(model, (X,), {}).run(model)
+    assert bind(model, (X,), {}).constants == {}
+    assert model.given[0][0][1:] == (None, 1.0)
+
+
+def test_starred_arguments_are_numbered() -> None:
+    """``*others`` become ``others_0`` and so on, and are passed by position."""
+    model = Starred()
+    call = bind(model, (X, 2, X), {"extra": X, "flag": True})
+    assert list(call.inputs) == ["first", "others_1", "extra"]
+    assert call.constants == {"others_0": 2, "flag": True}
+    assert call.positional == ("first", "others_0", "others_1")
+    call.run(model)
+    args, kwargs = model.given[0]
+    assert (len(args), args[1]) == (3, 2)
+    assert torch.equal(kwargs["extra"], X)
+    assert kwargs["flag"] is True
+
+
+def test_a_positional_only_parameter_is_passed_by_position() -> None:
+    """A parameter that has no keyword is never given one."""
+    model = PositionalOnly()
+    call = bind(model, (X,), {"bias": 1.0})
+    assert call.positional == ("x",)
+    call.run(model)
+    assert model.given[0][0][1:] == (2.0, 1.0)
+
+
+def test_nested_inputs_have_paths() -> None:
+    """A tensor inside a tuple or a dict is an input by its path."""
+    call = bind(Container(), ((X, X),), {"table": {"bias": X}})
+    assert list(call.tensors()) == ["pair[0]", "pair[1]", "table.bias"]
+
+
+def test_inputs_that_do_not_fit_are_refused_with_the_signature() -> None:
+    """The error shows the forward, what it lacks, and what was given, without the values."""
+    with pytest.raises(SubjectError) as caught:
+        bind(Plain(), (), {"y": X})
+    message = str(caught.value)
+    assert "do not fit Plain.forward(x, mask, scale, flag)" in message
+    assert "missing a required argument: 'x'" in message
+    assert "y=float32 (2, 3)" in message
+    assert "tensor(" not in message
+
+
+def test_inputs_without_any_tensor_are_refused() -> None:
+    """A trace needs something to trace."""
+    with pytest.raises(SubjectError, match=r"no tensor is among the inputs of Plain \(x, scale\)"):
+        bind(Plain(), (1,), {"scale": 2.0})
+
+
+# Running
+
+
+def test_a_run_gives_the_forward_copies() -> None:
+    """A forward that overwrites its input does not reach the original."""
+
+    class Doubling(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mul_(2)
+
+    original = X.clone()
+    call = bind(Doubling(), (original,), {})
+    assert torch.equal(call.run(Doubling()), X * 2)
+    assert torch.equal(original, X)
+
+
+def test_a_run_takes_other_values() -> None:
+    """The same call with other inputs keeps the constants."""
+    model = Plain()
+    call = bind(model, (X,), {"scale": 3.0})
+    assert torch.equal(call.run(model, {"x": X + 1}), (X + 1) * 3)
+
+
+def test_a_tensor_that_requires_grad_still_does() -> None:
+    """A model that looks at the flag sees what its test gave it."""
+    model = Plain()
+    bind(model, (X.clone().requires_grad_(),), {}).run(model)
+    bind(model, (X.clone(),), {}).run(model)
+    assert [args[0].requires_grad for args, _ in model.given] == [True, False]
+
+
+def test_an_object_among_the_constants_is_fresh_for_every_call() -> None:
+    """A cache that the forward fills does not grow from call to call."""
+
+    class Caching(nn.Module):
+        def forward(self, x: Tensor, cache: list[int]) -> Tensor:
+            cache.append(1)
+            return x + len(cache)
+
+    call = bind(Caching(), (X, []), {})
+    assert torch.equal(call.run(Caching()), X + 1)
+    assert torch.equal(call.run(Caching()), X + 1)
+
+
+def test_an_object_that_cannot_be_copied_is_shared() -> None:
+    """A constant that refuses to be copied is passed as it is."""
+
+    class Stubborn:
+        def __deepcopy__(self, memo: Any) -> Any:
+            raise RuntimeError("no")
+
+    stubborn = Stubborn()
+    with pytest.raises(RuntimeError):
+        copy.deepcopy(stubborn)
+    call = bind(Starred(), (X, stubborn), {})
+    args, _ = call.arguments(call.inputs)
+    assert args[1] is stubborn
+
+
+# Changing
+
+
+def test_constants_can_be_added_by_keyword() -> None:
+    """An argument bound later is passed by name."""
+    call = bind(Plain(), (X,), {}).with_constants(scale=2.0)
+    assert (call.constants, call.positional) == ({"scale": 2.0}, ("x",))
+
+
+def test_an_input_can_become_a_constant() -> None:
+    """A constant of the same name replaces the input, in its position."""
+    model = Plain()
+    call = bind(model, (X, X > 0), {}).with_constants(mask=None)
+    assert list(call.inputs) == ["x"]
+    call.run(model)
+    assert model.given[0][0][1] is None
+
+
+def test_changing_a_call_leaves_the_original() -> None:
+    """A call is a value."""
+    call = bind(Plain(), (X,), {"scale": 1.0})
+    call.with_constants(scale=2.0)
+    call.with_inputs({"x": X + 1})
+    assert call.constants == {"scale": 1.0}
+    assert torch.equal(call.inputs["x"], X)
+
+
+# As the model's forward
+
+
+def test_the_bound_forward_takes_the_inputs_alone() -> None:
+    """While open, the forward's signature is that of the trace: the inputs by their names, constants bound."""
+    model = Plain()
+    call = bind(model, (), {"mask": X > 0, "scale": 5.0, "x": X})
+    with call.as_forward(model) as inputs:
+        assert list(inspect.signature(model.forward).parameters) == ["x", "mask"]
+        assert torch.equal(model(*inputs), X * 5)
+
+
+def test_the_bound_forward_yields_copies() -> None:
+    """What is passed to the trace may be overwritten."""
+    model = Plain()
+    call = bind(model, (X,), {})
+    with call.as_forward(model) as inputs:
+        inputs[0].zero_()
+    assert torch.equal(call.inputs["x"], torch.arange(6.0).reshape(2, 3))
+
+
+def test_the_models_own_forward_comes_back() -> None:
+    """Afterwards the model has no forward of its own, as before, even where the block failed."""
+    model = Plain()
+    call = bind(model, (X,), {})
+    with pytest.raises(ZeroDivisionError), call.as_forward(model):
+        raise ZeroDivisionError
+    assert "forward" not in model.__dict__
+    assert model.forward.__func__ is Plain.forward  # type: ignore[attr-defined]
+
+
+def test_a_patched_forward_comes_back_too() -> None:
+    """A forward that the user set on the instance is used, and is there afterwards."""
+    model = Plain()
+
+    def patched(x: Tensor) -> Tensor:
+        return x - 1
+
+    model.forward = patched  # type: ignore[method-assign]
+    call = bind(model, (X,), {})
+    with call.as_forward(model) as inputs:
+        assert torch.equal(model(*inputs), X - 1)
+    assert model.__dict__["forward"] is patched
+
+
+def test_a_wrong_number_of_inputs_is_an_error() -> None:
+    """The bound forward does not guess which input is missing."""
+    model = Plain()
+    call = Call(inputs={"x": X, "mask": X > 0})
+    with call.as_forward(model), pytest.raises(ValueError, match="zip"):
+        model.forward(X)

@@ -1,0 +1,576 @@
+"""Example inputs: which axes vary, other sizes, fresh values, padding."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from pytest_torchscript.errors import SubjectError
+from pytest_torchscript.subject.inputs import (
+    Dims,
+    FreshValues,
+    declared_dims,
+    infer_dims,
+    mapped,
+    mask_inverted,
+    mask_name,
+    pad,
+    resize,
+    shorten,
+)
+
+INT, BOOL, FLOAT = torch.int64, torch.bool, torch.float32
+B, S, D = "batch", "seq", "decoder_seq"
+
+
+def zeros(**shapes: tuple[Any, ...]) -> dict[str, Tensor]:
+    """Inputs by name: a shape, whose last entry may be a dtype."""
+    return {
+        name: torch.zeros(shape[:-1], dtype=shape[-1])
+        if shape and isinstance(shape[-1], torch.dtype)
+        else torch.zeros(shape)
+        for name, shape in shapes.items()
+    }
+
+
+def lengths_mask(*lengths: int, size: int, dtype: torch.dtype = INT) -> Tensor:
+    """A mask padded at the end."""
+    return (torch.arange(size)[None] < torch.tensor(lengths)[:, None]).to(dtype)
+
+
+def is_padded_at_end(mask: Tensor) -> bool:
+    """Whether each row is ones, then zeros, with one at least."""
+    row = mask.to(INT)
+    return bool((row.diff(dim=-1) <= 0).all() and (row[..., 0] == 1).all())
+
+
+# Which axes vary
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (zeros(x=(2, 8)), {"x": {0: B}}),
+        (zeros(x=(2, 16, 8)), {"x": {0: B, 1: S}}),
+        (zeros(x=(16, 16, 16)), {"x": {0: B, 1: S}}),
+        (zeros(x=(2, 3, 32, 32)), {"x": {0: B}}),
+        (zeros(x=(5,)), {"x": {0: B}}),
+        (zeros(x=()), {}),
+        (zeros(ids=(2, 16, INT)), {"ids": {0: B, 1: S}}),
+        (zeros(ids=(3, 16, torch.int32)), {"ids": {0: B, 1: S}}),
+        (zeros(x=(2, 16, 8), lengths=(2, INT)), {"x": {0: B, 1: S}, "lengths": {0: B}}),
+        (zeros(lengths=(2, INT), x=(2, 16, 8)), {"lengths": {0: B}, "x": {0: B, 1: S}}),
+        (
+            zeros(input_ids=(2, 16, INT), attention_mask=(2, 16, INT), token_type_ids=(2, 16, INT)),
+            {"input_ids": {0: B, 1: S}, "attention_mask": {0: B, 1: S}, "token_type_ids": {0: B, 1: S}},
+        ),
+        (
+            zeros(attention_mask=(2, 16, INT), input_ids=(2, 16, INT)),
+            {"attention_mask": {0: B, 1: S}, "input_ids": {0: B, 1: S}},
+        ),
+        (zeros(input_ids=(2, 16, INT), position_ids=(1, 16, INT)), {"input_ids": {0: B, 1: S}, "position_ids": {1: S}}),
+        (zeros(inputs_embeds=(2, 16, 8)), {"inputs_embeds": {0: B, 1: S}}),
+        (zeros(input_values=(2, 400)), {"input_values": {0: B, 1: S}}),
+        (zeros(input_ids=(2, 16, INT), bbox=(2, 16, 4, INT)), {"input_ids": {0: B, 1: S}, "bbox": {0: B, 1: S}}),
+        (
+            zeros(input_ids=(2, 16, INT), attention_mask=(2, 1, 16, 16)),
+            {"input_ids": {0: B, 1: S}, "attention_mask": {0: B, 2: S, 3: S}},
+        ),
+        (zeros(x=(2, 16, 8), mask=(2, 16, BOOL)), {"x": {0: B, 1: S}, "mask": {0: B, 1: S}}),
+        (zeros(x=(2, 16, 8), mask=(2, 1, 1, 16, BOOL)), {"x": {0: B, 1: S}, "mask": {0: B, 3: S}}),
+        (zeros(x=(2, 16, 8), attn_mask=(16, 16, BOOL)), {"x": {0: B, 1: S}, "attn_mask": {0: S, 1: S}}),
+        (zeros(x=(2, 16, 8), other=(2, 9, 8)), {"x": {0: B, 1: S}, "other": {0: B}}),
+        (
+            zeros(input_ids=(2, 16, INT), decoder_input_ids=(2, 7, INT), decoder_attention_mask=(2, 7, INT)),
+            {"input_ids": {0: B, 1: S}, "decoder_input_ids": {0: B, 1: D}, "decoder_attention_mask": {0: B, 1: D}},
+        ),
+        (
+            zeros(input_ids=(2, 16, INT), decoder_input_ids=(2, 16, INT)),
+            {"input_ids": {0: B, 1: S}, "decoder_input_ids": {0: B, 1: D}},
+        ),
+        (zeros(pixel_values=(2, 3, 32, 32)), {"pixel_values": {0: B}}),
+        (
+            zeros(pixel_values=(2, 3, 16, 16), input_ids=(2, 16, INT)),
+            {"pixel_values": {0: B}, "input_ids": {0: B, 1: S}},
+        ),
+        (zeros(x=(2, 16, 8), scale=()), {"x": {0: B, 1: S}}),
+        (zeros(x=(2, 16, 8), table=(100, 8)), {"x": {0: B, 1: S}}),
+        ({"pair": (torch.zeros(2, 16, 8), torch.zeros(2))}, {"pair[0]": {0: B, 1: S}, "pair[1]": {0: B}}),
+        ({"batch": {"ids": torch.zeros(2, 9, dtype=INT)}}, {"batch.ids": {0: B, 1: S}}),
+    ],
+    ids=lambda value: "-".join(f"{k}{tuple(v.shape)}" for k, v in value.items() if isinstance(v, Tensor)) or "nested"
+    if isinstance(value, dict) and value and not isinstance(next(iter(value.values())), dict)
+    else "",
+)
+def test_dims_are_inferred_from_names_dtypes_and_sizes(
+    inputs: Mapping[str, Any], expected: dict[str, dict[int, str]]
+) -> None:
+    """Batch is axis 0, the sequence axis 1 of what looks like one, and any axis of a mask of that size."""
+    assert {path: dict(axes) for path, axes in infer_dims(inputs).axes.items()} == expected
+
+
+def test_a_two_dimensional_float_is_a_sequence_where_one_was_asked_for() -> None:
+    """``seq_len=`` says that there is one; without it the last axis of (batch, features) is no dim."""
+    assert infer_dims(zeros(x=(2, 8)), seq_asked=True).axes == {"x": {0: B, 1: S}}
+
+
+def test_a_better_candidate_keeps_the_sequence_that_was_asked_for() -> None:
+    """With token ids there, a float of (batch, features) stays features."""
+    inputs = zeros(features=(2, 8), input_ids=(2, 16, INT))
+    assert infer_dims(inputs, seq_asked=True).axes == {"features": {0: B}, "input_ids": {0: B, 1: S}}
+
+
+def test_sizes_come_in_the_order_batch_sequence_others() -> None:
+    """The sizes are those of the inputs at hand, and their order is that of reports."""
+    dims = Dims({"x": {1: "frames", 0: S, 2: B}})
+    assert list(dims.sizes(zeros(x=(16, 9, 2))).items()) == [(B, 2), (S, 16), ("frames", 9)]
+
+
+def test_dims_without_an_input_leave_the_others() -> None:
+    """One input can be taken out."""
+    assert Dims({"x": {0: B}, "y": {0: B}}).without("x") == Dims({"y": {0: B}})
+
+
+# Declared dims
+
+
+def test_declared_dims_are_taken_as_they_are() -> None:
+    """Only the declared axes vary; a negative axis counts from the end."""
+    inputs = zeros(x=(2, 16, 8), y=(2, 16))
+    assert declared_dims(inputs, {"x": {0: B, -2: "frames"}}).axes == {"x": {0: B, 1: "frames"}}
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"z": {0: B}}, "dims names no input: 'z'; the inputs are 'x', 'y'"),
+        ({"x": {3: S}}, r"dims\['x'\] names axis 3, but 'x' has shape \(2, 16, 8\)"),
+        ({"x": {-4: S}}, r"dims\['x'\] names axis -4"),
+        ({"x": {1: S}, "y": {1: S}}, "dims calls two sizes 'seq': 16 in 'x', 9 in 'y'"),
+        ({"x": {0: S, 1: S}}, "dims calls two sizes 'seq': 2 in 'x', 16 in 'x'"),
+    ],
+)
+def test_impossible_dims_are_refused(declared: Mapping[str, Mapping[int, str]], message: str) -> None:
+    """An input or axis that is not there, or one dim with two sizes, is an error that shows the inputs."""
+    with pytest.raises(SubjectError, match=message):
+        declared_dims(zeros(x=(2, 16, 8), y=(2, 9)), declared)
+
+
+# The mask
+
+
+def test_the_mask_is_the_one_asked_for_or_the_attention_mask() -> None:
+    """Without ``mask=`` only ``attention_mask`` is known as one."""
+    inputs = zeros(x=(2, 16), attention_mask=(2, 16, INT), keep=(2, 16, BOOL))
+    assert mask_name(inputs, "keep") == "keep"
+    assert mask_name(inputs, None) == "attention_mask"
+    assert mask_name(zeros(x=(2, 16), keep=(2, 16, BOOL)), None) is None
+
+
+def test_a_mask_that_is_no_input_is_refused() -> None:
+    """The error names the inputs there are."""
+    with pytest.raises(SubjectError, match="mask='pad' names no input; the inputs are 'x', 'keep'"):
+        mask_name(zeros(x=(2, 16), keep=(2, 16, BOOL)), "pad")
+
+
+@pytest.mark.parametrize(
+    ("path", "mask", "inverted"),
+    [
+        ("src_key_padding_mask", lengths_mask(3, 5, size=5, dtype=BOOL).logical_not(), True),
+        ("attention_mask", lengths_mask(3, 5, size=5, dtype=BOOL), False),
+        ("attention_mask", torch.zeros(2, 5, dtype=BOOL), True),
+        ("attention_mask", lengths_mask(3, 5, size=5), False),
+        ("padding_mask", lengths_mask(3, 5, size=5), False),
+    ],
+    ids=["key padding", "kept", "nothing true", "integers", "integers called padding"],
+)
+def test_a_boolean_padding_mask_marks_what_is_dropped(path: str, mask: Tensor, inverted: bool) -> None:
+    """In torch's convention True is padding; in the tokenizers' 1 is content."""
+    assert mask_inverted(path, mask) is inverted
+
+
+# Mapping
+
+
+class Pair(NamedTuple):
+    left: Tensor
+    right: Tensor
+
+
+def test_mapping_reaches_every_tensor_and_keeps_the_containers() -> None:
+    """Tuples, lists, dicts and named tuples stay what they are; each tensor has its path."""
+    x = torch.ones(2)
+    inputs = {"a": x, "b": (x, [x]), "c": {"d": x}, "e": Pair(x, x), "f": None}
+    seen: list[str] = []
+
+    def change(path: str, tensor: Tensor) -> Tensor:
+        seen.append(path)
+        return tensor + 1
+
+    changed = mapped(inputs, change)
+    assert seen == ["a", "b[0]", "b[1][0]", "c.d", "e[0]", "e[1]"]
+    assert isinstance(changed["b"], tuple)
+    assert isinstance(changed["b"][1], list)
+    assert isinstance(changed["e"], Pair)
+    assert torch.equal(changed["c"]["d"], x + 1)
+    assert changed["f"] is None
+    assert torch.equal(inputs["a"], torch.ones(2))
+
+
+# Other sizes
+
+
+SEQ = Dims({"x": {0: B, 1: S}, "attention_mask": {0: B, 1: S}})
+
+
+@pytest.mark.parametrize("dtype", [FLOAT, torch.float16, torch.bfloat16, INT, torch.uint8, BOOL, torch.complex64])
+def test_inputs_grow_by_repeating_and_shrink_by_cropping(dtype: torch.dtype) -> None:
+    """Whatever the dtype, what is there is used again from the start."""
+    x = (torch.arange(6).reshape(2, 3) % 2 if dtype is BOOL else torch.arange(6).reshape(2, 3)).to(dtype)
+    grown = resize({"x": x}, SEQ, {B: 3, S: 5})["x"]
+    assert grown.dtype == dtype
+    assert torch.equal(grown, x[[0, 1, 0]][:, [0, 1, 2, 0, 1]])
+    assert torch.equal(resize({"x": x}, SEQ, {B: 1, S: 2})["x"], x[:1, :2])
+
+
+def test_a_dim_not_named_keeps_its_size() -> None:
+    """Only what is asked for changes, and inputs without dims never do."""
+    inputs = {"x": torch.arange(6.0).reshape(2, 3), "table": torch.arange(3.0)}
+    resized = resize(inputs, SEQ, {S: 1})
+    assert resized["x"].shape == (2, 1)
+    assert torch.equal(resized["table"], inputs["table"])
+
+
+def test_every_axis_of_a_dim_is_resized() -> None:
+    """A square mask stays square."""
+    square = torch.ones(16, 16).tril()
+    dims = Dims({"attn_mask": {0: S, 1: S}})
+    assert torch.equal(resize({"attn_mask": square}, dims, {S: 7})["attn_mask"], torch.ones(7, 7).tril())
+    assert resize({"attn_mask": square}, dims, {S: 33})["attn_mask"].shape == (33, 33)
+
+
+def test_resized_inputs_share_nothing_with_the_observed_ones() -> None:
+    """A probe may be overwritten; it carries no graph either."""
+    x = torch.ones(2, 3, requires_grad=True)
+    resized = resize({"x": x}, SEQ, {B: 2})["x"]
+    resized.zero_()
+    assert not resized.requires_grad
+    assert torch.equal(x, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [INT, BOOL, FLOAT])
+@pytest.mark.parametrize("size", [1, 2, 7, 15, 17, 33, 100])
+def test_a_resized_padding_mask_is_a_padding_mask(size: int, dtype: torch.dtype) -> None:
+    """A mask padded at the end has no holes at any size: repeated, it would."""
+    mask = lengths_mask(16, 11, size=16, dtype=dtype)
+    resized = resize({"attention_mask": mask}, SEQ, {S: size})["attention_mask"]
+    assert resized.shape == (2, size)
+    assert resized.dtype == dtype
+    assert is_padded_at_end(resized)
+
+
+@pytest.mark.parametrize("size", [3, 7, 33])
+def test_a_resized_mask_padded_at_the_start_still_keeps_something(size: int) -> None:
+    """Generation pads at the start: cropped from there, a row would be padding and nothing else."""
+    mask = lengths_mask(16, 5, size=16).flip(1)
+    resized = resize({"attention_mask": mask}, SEQ, {S: size})["attention_mask"]
+    assert bool((resized.diff(dim=1) >= 0).all())
+    assert bool(resized.any(1).all())
+
+
+def test_the_rows_of_a_mask_are_repeated() -> None:
+    """Along the batch a mask is like any other input: each row keeps its own length."""
+    mask = lengths_mask(16, 11, size=16)
+    resized = resize({"attention_mask": mask}, SEQ, {B: 3})["attention_mask"]
+    assert resized.sum(1).tolist() == [16, 11, 16]
+
+
+# Padding
+
+
+def test_inputs_are_shortened_along_one_dim() -> None:
+    """The first positions stay, along every axis of the dim, and nothing else changes."""
+    inputs = {"x": torch.arange(32.0).reshape(2, 16), "bias": torch.ones(16)}
+    short = shorten(inputs, SEQ, S, 3)
+    assert torch.equal(short["x"], inputs["x"][:, :3])
+    assert short["bias"].shape == (16,)
+    short["x"].zero_()
+    assert inputs["x"].sum() > 0
+
+
+def test_inputs_are_padded_at_the_end_with_their_own_value() -> None:
+    """Ids get the padding id, the mask its own, others zero, each in its dtype."""
+    inputs = {"input_ids": torch.ones(2, 3, dtype=INT), "x": torch.ones(2, 3, 4), "keep": torch.ones(2, 3, dtype=BOOL)}
+    dims = Dims({"input_ids": {0: B, 1: S}, "x": {0: B, 1: S}, "keep": {0: B, 1: S}})
+    padded = pad(inputs, dims, S, 5, {"input_ids": 9})
+    assert padded["input_ids"].tolist() == [[1, 1, 1, 9, 9]] * 2
+    assert padded["x"].shape == (2, 5, 4)
+    assert padded["x"].sum() == 24
+    assert padded["keep"].tolist() == [[True, True, True, False, False]] * 2
+    assert [tensor.dtype for tensor in padded.values()] == [INT, FLOAT, BOOL]
+
+
+def test_padding_fills_every_axis_of_the_dim() -> None:
+    """A square mask grows in both directions."""
+    dims = Dims({"attn_mask": {2: S, 3: S}})
+    padded = pad({"attn_mask": torch.ones(2, 1, 3, 3)}, dims, S, 5, {})["attn_mask"]
+    assert padded.shape == (2, 1, 5, 5)
+    assert padded.sum() == 18
+
+
+def test_what_is_long_enough_is_not_padded() -> None:
+    """Padding never crops."""
+    x = torch.ones(2, 5)
+    assert torch.equal(pad({"x": x}, SEQ, S, 3, {})["x"], x)
+
+
+# Fresh values
+
+
+def fresh(inputs: Mapping[str, Any], **arguments: Any) -> dict[str, dict[str, Any]]:
+    """The variants by their description."""
+    values = FreshValues(**{"dims": infer_dims(inputs), **arguments})
+    return dict(values.variants(inputs))
+
+
+INPUTS: dict[str, Any] = {
+    "x": torch.randn(2, 16, 4, generator=torch.Generator().manual_seed(1)),
+    "ids": torch.randint(3, 9, (2, 16), generator=torch.Generator().manual_seed(1)),
+    "flag": torch.tensor([[True, False]]),
+    "z": torch.complex(torch.arange(4.0), -torch.arange(4.0)),
+    "attention_mask": lengths_mask(16, 11, size=16),
+}
+
+
+def test_every_kind_of_input_varies() -> None:
+    """Floats are redrawn, negated, shuffled and scaled, integers and booleans redrawn and set to extremes, masks varied."""
+    names = " / ".join(fresh(INPUTS, mask="attention_mask"))
+    for wanted in (
+        "floats redrawn",
+        "floats negated",
+        "floats shuffled",
+        "floats scaled by 1000",
+        "floats made zero",
+        "integers redrawn",
+        "integers all at their greatest",
+        "booleans inverted",
+        "booleans all false",
+        "mask without padding",
+        "mask padded at the end",
+        "mask padded at the start",
+        "everything redrawn",
+    ):
+        assert wanted in names
+
+
+def test_only_the_kinds_that_are_there_vary() -> None:
+    """An input of floats alone has variants of floats alone."""
+    assert all(name.startswith("floats ") for name in fresh({"x": INPUTS["x"]}))
+    assert all(name.startswith("integers ") for name in fresh({"ids": INPUTS["ids"]}))
+    assert all(name.startswith("booleans ") for name in fresh({"flag": INPUTS["flag"]}))
+
+
+def test_fresh_values_keep_names_order_shapes_and_dtypes() -> None:
+    """A variant is another input of the same program."""
+    for name, variant in fresh(INPUTS, mask="attention_mask").items():
+        assert list(variant) == list(INPUTS), name
+        for path, tensor in variant.items():
+            assert (tensor.shape, tensor.dtype) == (INPUTS[path].shape, INPUTS[path].dtype), (name, path)
+
+
+def test_one_kind_varies_at_a_time() -> None:
+    """Values the model refuses in one input do not hide another."""
+    variants = fresh(INPUTS, mask="attention_mask")
+    for name, variant in variants.items():
+        changed = {path for path in INPUTS if not torch.equal(variant[path], INPUTS[path])}
+        kind = name.split()[0]
+        allowed = {
+            "floats": {"x", "z"},
+            "integers": {"ids"},
+            "booleans": {"flag"},
+            "mask": {"attention_mask"},
+            "everything": {"x", "z", "ids", "flag"},
+        }
+        assert changed <= allowed[kind], name
+    assert len(variants) > 15
+
+
+def test_the_observed_inputs_are_not_written() -> None:
+    """Variants are new tensors throughout."""
+    before = {path: tensor.clone() for path, tensor in INPUTS.items()}
+    for variant in fresh(INPUTS, mask="attention_mask").values():
+        for tensor in variant.values():
+            tensor.zero_()
+    assert all(torch.equal(before[path], INPUTS[path]) for path in INPUTS)
+
+
+def test_fresh_values_are_the_same_in_every_run() -> None:
+    """A failing value can be looked at again; another seed draws others."""
+    first, second = fresh(INPUTS), fresh(INPUTS)
+    assert all(torch.equal(first[name][path], second[name][path]) for name in first for path in INPUTS)
+    other = fresh(INPUTS, seed=1)
+    assert not torch.equal(first["floats redrawn"]["x"], other["floats redrawn"]["x"])
+
+
+def test_drawing_leaves_the_global_generators_alone() -> None:
+    """The test's own random numbers stay what they were."""
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    values = FreshValues(dims=infer_dims(INPUTS))
+    dict(values.variants(INPUTS))
+    values.redrawn(INPUTS, seed=3)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert random.getstate() == python_state
+
+
+def test_redrawn_floats_have_the_observed_mean_and_spread() -> None:
+    """Fresh pixels look like pixels, fresh embeddings like embeddings."""
+    x = torch.randn(400, generator=torch.Generator().manual_seed(0)) * 3 + 100
+    drawn = fresh({"x": x})["floats redrawn"]["x"]
+    assert not torch.equal(drawn, x)
+    assert abs(float(drawn.mean()) - 100) < 1
+    assert 2 < float(drawn.std()) < 4
+
+
+def test_a_constant_float_gets_some_spread() -> None:
+    """All zeros are redrawn to something else, or they would prove nothing."""
+    drawn = fresh({"x": torch.zeros(50)})["floats redrawn"]["x"]
+    assert 0 < float(drawn.abs().max()) < 1
+
+
+def test_what_is_not_finite_does_not_spread() -> None:
+    """An additive mask of minus infinity does not turn every fresh value into NaN."""
+    x = torch.tensor([0.0, 1.0, -float("inf"), float("nan")])
+    assert bool(fresh({"x": x})["floats redrawn"]["x"].isfinite().all())
+    assert bool(fresh({"x": torch.full((4,), -float("inf"))})["floats redrawn"]["x"].isfinite().all())
+
+
+def test_complex_values_are_redrawn_in_both_parts() -> None:
+    """Real and imaginary parts both vary."""
+    drawn = fresh({"z": INPUTS["z"]})["floats redrawn"]["z"]
+    assert not torch.equal(drawn.real, INPUTS["z"].real)
+    assert not torch.equal(drawn.imag, INPUTS["z"].imag)
+
+
+def test_shuffled_values_are_the_same_ones_elsewhere() -> None:
+    """The observed values in another order are surely in the model's domain."""
+    shuffled = fresh(INPUTS)["floats shuffled"]["x"]
+    assert not torch.equal(shuffled, INPUTS["x"])
+    assert torch.equal(shuffled.flatten().sort().values, INPUTS["x"].flatten().sort().values)
+
+
+def test_integers_stay_within_the_observed_range() -> None:
+    """Without a vocabulary nothing is known of other ids."""
+    for name, variant in fresh({"ids": INPUTS["ids"]}).items():
+        assert 3 <= int(variant["ids"].min()) <= int(variant["ids"].max()) <= 8, name
+
+
+def test_integers_use_the_vocabulary_where_it_is_known() -> None:
+    """All ids of the embedding may come, the first and the last among them."""
+    variants = fresh({"ids": INPUTS["ids"]}, ranges={"ids": (0, 100)})
+    assert int(variants["integers all at their least"]["ids"].max()) == 0
+    assert int(variants["integers all at their greatest"]["ids"].min()) == 99
+    assert int(variants["integers redrawn"]["ids"].max()) > 9
+
+
+def test_an_empty_integer_input_is_no_error() -> None:
+    """An input without elements has a range all the same."""
+    assert FreshValues(dims=Dims()).range_of("ids", torch.zeros(0, dtype=INT)) == (0, 1)
+    assert fresh({"ids": torch.zeros(2, 0, dtype=INT), "x": torch.zeros(0)})
+
+
+def test_booleans_are_inverted_and_set() -> None:
+    """Each branch of a flag is taken."""
+    variants = fresh({"flag": INPUTS["flag"]})
+    assert variants["booleans inverted"]["flag"].tolist() == [[False, True]]
+    assert variants["booleans all true"]["flag"].all()
+    assert not variants["booleans all false"]["flag"].any()
+
+
+@pytest.mark.parametrize("dtype", [INT, BOOL, FLOAT])
+def test_fresh_masks_are_padding_masks(dtype: torch.dtype) -> None:
+    """Nothing padded, padded at the end, padded at the start: no holes, and something kept in every row."""
+    mask = lengths_mask(16, 11, size=16, dtype=dtype)
+    masks = {
+        name: variant["attention_mask"]
+        for name, variant in fresh({"x": torch.zeros(2, 16, 4), "attention_mask": mask}, mask="attention_mask").items()
+        if name.startswith("mask ")
+    }
+    assert masks["mask without padding"].all()
+    for name, other in masks.items():
+        assert other.dtype == dtype
+        assert not torch.equal(other, mask), name
+        assert is_padded_at_end(other.flip(1) if "start" in name else other), name
+    assert not masks["mask padded at the end"].all()
+    assert not masks["mask padded at the start"].all()
+
+
+def test_rows_are_padded_to_different_lengths() -> None:
+    """One length for all rows would not show that a row is looked at."""
+    mask = torch.ones(3, 16, dtype=INT)
+    padded = fresh({"x": torch.zeros(3, 16, 4), "attention_mask": mask}, mask="attention_mask")["mask padded at the end"]
+    assert len(set(padded["attention_mask"].sum(1).tolist())) > 1
+
+
+def test_a_mask_of_ones_has_no_variant_without_padding() -> None:
+    """What is observed already is not tried again."""
+    mask = torch.ones(2, 16, dtype=INT)
+    names = fresh({"x": torch.zeros(2, 16, 4), "attention_mask": mask}, mask="attention_mask")
+    assert "mask without padding" not in names
+    assert "mask padded at the end" in names
+
+
+def test_a_mask_of_one_position_cannot_be_padded() -> None:
+    """Padding the only position would leave a row of padding."""
+    mask = torch.zeros(2, 1, dtype=INT)
+    values = FreshValues(dims=Dims({"attention_mask": {0: B, 1: S}}), mask="attention_mask")
+    names = [name for name, _ in values.variants({"attention_mask": mask})]
+    assert names == ["mask without padding"]
+
+
+def test_a_four_dimensional_mask_is_padded_along_its_sequence() -> None:
+    """The axis is the one that the dims name, wherever it is."""
+    mask = torch.ones(2, 1, 1, 16, dtype=BOOL)
+    inputs = {"x": torch.zeros(2, 16, 4), "attention_mask": mask}
+    padded = fresh(inputs, mask="attention_mask")["mask padded at the end"]["attention_mask"]
+    assert padded.shape == (2, 1, 1, 16)
+    assert is_padded_at_end(padded[:, 0, 0])
+    assert not padded.all()
+
+
+def test_an_inverted_mask_varies_in_its_own_sense() -> None:
+    """Where True is padding, the end is True and something is False in every row."""
+    mask = lengths_mask(16, 11, size=16, dtype=BOOL).logical_not()
+    inputs = {"x": torch.zeros(2, 16, 4), "src_key_padding_mask": mask}
+    variants = fresh(inputs, mask="src_key_padding_mask", inverted=True)
+    assert not variants["mask without padding"]["src_key_padding_mask"].any()
+    padded = variants["mask padded at the end"]["src_key_padding_mask"]
+    assert padded.dtype == BOOL
+    assert is_padded_at_end(~padded)
+
+
+def test_scaling_touches_floats_alone() -> None:
+    """Ids and the mask stay, even a mask of floats."""
+    inputs = {"x": torch.ones(2, 4), "ids": torch.ones(2, 4, dtype=INT), "attention_mask": torch.ones(2, 4)}
+    scaled = FreshValues(dims=infer_dims(inputs), mask="attention_mask").scaled(inputs, 5.0)
+    assert torch.equal(scaled["x"], inputs["x"] * 5)
+    assert torch.equal(scaled["ids"], inputs["ids"])
+    assert torch.equal(scaled["attention_mask"], inputs["attention_mask"])
+
+
+def test_redrawing_touches_everything_but_the_mask() -> None:
+    """Another input for another question, with the same padding."""
+    redrawn = FreshValues(dims=infer_dims(INPUTS), mask="attention_mask").redrawn(INPUTS, seed=5)
+    same = {path for path in INPUTS if torch.equal(redrawn[path], INPUTS[path])}
+    assert same <= {"attention_mask", "flag"}
+    assert "attention_mask" in same
+
+
+def test_redrawing_needs_no_values() -> None:
+    """Inputs on the meta device have nothing to redraw."""
+    redrawn = FreshValues(dims=Dims()).redrawn({"x": torch.zeros(2, device="meta")}, seed=1)
+    assert redrawn["x"].is_meta

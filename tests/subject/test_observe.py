@@ -1,0 +1,221 @@
+"""Watching the module calls of a test body."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_torchscript.subject.observe import ObservedCall, Observer, signature_of
+
+
+class Inner(nn.Module):
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2)
+
+    def forward(self, x: Tensor, *, scale: float = 1.0) -> Tensor:
+        out: Tensor = self.linear(x) * scale
+        return out
+
+
+class Outer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.inner(x)
+        return out
+
+
+class FocalLoss(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean()
+
+
+class Accuracy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean()
+
+
+class Metric(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean()
+
+
+class Recall(Metric):
+    pass
+
+
+X = torch.ones(4, 3)
+
+
+def observed(*calls: tuple[nn.Module, Tensor], only: type[nn.Module] | None = None) -> list[ObservedCall]:
+    observer = Observer(only)
+    with observer.watching():
+        for model, x in calls:
+            model(x)
+    return observer.calls
+
+
+def test_the_outermost_call_is_observed() -> None:
+    """What a module calls inside is not the model under test."""
+    outer = Outer()
+    assert [call.model for call in observed((outer, X))] == [outer]
+
+
+def test_arguments_are_seen_as_given() -> None:
+    """Positional arguments stay positional, keywords keywords."""
+    model, observer = Inner(), Observer()
+    with observer.watching():
+        model(X, scale=2.0)
+    (call,) = observer.calls
+    assert torch.equal(call.args[0], X)
+    assert call.kwargs == {"scale": 2.0}
+
+
+def test_arguments_are_copies() -> None:
+    """What the test does with its tensors later is not what the model was given."""
+    x = X.clone()
+    (call,) = observed((Inner(), x))
+    x.zero_()
+    assert torch.equal(call.args[0], X)
+
+
+def test_the_first_call_of_a_model_counts() -> None:
+    """Further calls of the same model are not recorded."""
+    model = Inner()
+    (call,) = observed((model, X), (model, X[:1]))
+    assert call.args[0].shape == (4, 3)
+
+
+def test_models_of_like_class_and_shapes_are_one() -> None:
+    """A second instance with the same parameters is the same model to a gate."""
+    assert len(observed((Inner(), X), (Inner(), X))) == 1
+
+
+def test_models_of_other_classes_or_shapes_are_several() -> None:
+    """A suite that loops over models has each observed, in order."""
+    models = [Inner(), Inner(width=5), Outer()]
+    calls = observed((models[0], X), (models[1], torch.ones(1, 5)), (models[2], X))
+    assert [call.model for call in calls] == models
+
+
+def test_the_signature_is_class_and_parameter_shapes() -> None:
+    """Values do not count, names and shapes do."""
+    assert signature_of(Inner()) == signature_of(Inner())
+    assert signature_of(Inner()) != signature_of(Inner(width=5))
+    assert signature_of(Inner()) != signature_of(Outer())
+
+
+@pytest.mark.parametrize("module", [nn.MSELoss(), FocalLoss(), Recall()], ids=["torch loss", "own loss", "metric"])
+def test_losses_and_metrics_are_no_candidates(module: nn.Module) -> None:
+    """They take outputs, and are not what is deployed."""
+    observer = Observer()
+    with observer.watching():
+        module(X, X) if isinstance(module, nn.MSELoss) else module(X)
+    assert observer.calls == []
+
+
+def test_script_modules_are_no_candidates() -> None:
+    """What is traced already needs no gate."""
+    with pytest.warns(DeprecationWarning):
+        traced = torch.jit.trace(Inner(), (X,))
+    assert observed((traced, X)) == []
+
+
+def test_a_model_inside_a_loss_is_not_observed() -> None:
+    """A loss that calls a network is a loss all the same: the network is not the outermost call."""
+
+    class PerceptualLoss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = Inner()
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.network(x).mean()
+            return out
+
+    assert observed((PerceptualLoss(), X)) == []
+
+
+def test_only_narrows_to_a_class_wherever_it_is_called() -> None:
+    """``model=SomeClass`` finds the instance inside another module."""
+    outer = Outer()
+    assert [call.model for call in observed((outer, X), only=Inner)] == [outer.inner]
+
+
+def test_only_takes_the_outermost_of_its_class() -> None:
+    """A class inside itself is observed once, from outside."""
+
+    class Tree(nn.Module):
+        def __init__(self, depth: int) -> None:
+            super().__init__()
+            self.depth = depth
+            self.bias = nn.Parameter(torch.zeros(depth + 1))
+            self.child = Tree(depth - 1) if depth else None
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.child(x) if self.child is not None else x
+            return out
+
+    tree = Tree(2)
+    assert [call.model for call in observed((tree, X), only=Tree)] == [tree]
+
+
+def test_a_call_that_raises_leaves_the_next_one_outermost() -> None:
+    """An expected error inside a test does not hide the model called after it."""
+    bad, good, observer = Inner(width=5), Outer(), Observer()
+    with observer.watching():
+        with pytest.raises(RuntimeError):
+            bad(X)
+        good(X)
+    assert observer.calls[-1].model is good
+
+
+def test_calls_while_tracing_are_not_observed() -> None:
+    """The tensors of a trace that the test makes are not example inputs."""
+    observer = Observer()
+    with observer.watching(), pytest.warns(DeprecationWarning):
+        torch.jit.trace(Inner(), (X,), check_trace=False)
+    assert observer.calls == []
+
+
+def test_other_threads_are_observed_with_depths_of_their_own() -> None:
+    """A model called in a worker thread is outermost there, whatever runs elsewhere."""
+    model, observer = Outer(), Observer()
+    with observer.watching():
+        thread = threading.Thread(target=model, args=(X,))
+        thread.start()
+        thread.join()
+    assert [call.model for call in observer.calls] == [model]
+
+
+def test_the_answer_is_the_models_own() -> None:
+    """Watching changes no result."""
+    model, observer = Inner(), Observer()
+    expected = model(X)
+    with observer.watching():
+        assert torch.equal(model(X), expected)
+
+
+def test_module_calls_are_as_before_afterwards() -> None:
+    """torch's own ``Module.__call__`` is put back, also after a failure."""
+    before = nn.Module.__call__
+    with pytest.raises(ZeroDivisionError), Observer().watching():
+        assert nn.Module.__call__ is not before
+        raise ZeroDivisionError
+    assert nn.Module.__call__ is before
+
+
+def test_observers_nest() -> None:
+    """One that watches for a class and one that watches for all see the same call."""
+    general, narrow = Observer(), Observer(Inner)
+    outer = Outer()
+    with general.watching(), narrow.watching():
+        outer(X)
+    assert [call.model for call in general.calls] == [outer]
+    assert [call.model for call in narrow.calls] == [outer.inner]

@@ -1,0 +1,246 @@
+"""Running what was traced, saving and loading it, and what stays behind."""
+
+from __future__ import annotations
+
+import gc
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_torchscript.subject.call import bind
+from pytest_torchscript.tracing.execute import detached, private_compilation, round_trip, run
+from pytest_torchscript.tracing.trace import quiet, trace
+
+X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+
+
+class Model(nn.Module):
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.register_buffer("count", torch.zeros(2))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.count.add_(1)
+        return self.linear(x), self.count
+
+
+class Overwriting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(2)
+
+
+def traced(model: nn.Module) -> Any:
+    return trace(model.eval(), bind(model, (X,), {})).module
+
+
+# Running
+
+
+def test_outputs_are_copies() -> None:
+    """An output that is a buffer does not change with the next run."""
+    module = traced(Model())
+    first = run(module, {"x": X})
+    second = run(module, {"x": X})
+    assert float(second[1][0]) == float(first[1][0]) + 1
+
+
+def test_inputs_are_copied() -> None:
+    """A program that overwrites its input does not reach the original."""
+    module = traced(Overwriting())
+    x = X.clone()
+    assert torch.equal(run(module, {"x": x}), X * 2)
+    assert torch.equal(x, X)
+
+
+def test_outputs_carry_no_graph() -> None:
+    """Results can be compared and kept without holding the autograd graph."""
+    out, _ = run(traced(Model()), {"x": X})
+    assert not out.requires_grad
+    assert not detached(torch.ones(1, requires_grad=True) * 2).requires_grad
+
+
+@pytest.mark.parametrize("profiled", [False, True])
+def test_both_executors_give_the_same(profiled: bool) -> None:
+    """Interpreted or optimised, the answer is the program's, and the executor's setting is as before."""
+    before = torch._C._get_graph_executor_optimize()
+    module = traced(Overwriting())
+    for _ in range(3):
+        assert torch.equal(run(module, {"x": X}, profiled=profiled), X * 2)
+    assert torch._C._get_graph_executor_optimize() == before
+
+
+def test_the_plain_executor_does_not_optimise() -> None:
+    """A handful of probes is not worth a compilation: only a profiled run leaves an optimised graph."""
+    module = traced(Overwriting())
+    run(module, {"x": X})
+    assert "profile" not in str(torch.jit.last_executed_optimized_graph())
+    for _ in range(2):
+        run(module, {"x": X}, profiled=True)
+    assert torch._C._get_graph_executor_optimize()
+
+
+def test_a_copy_keeps_the_structure() -> None:
+    """Numbers and None in an output stay."""
+    out = detached({"x": (X, None, 3)})
+    assert out["x"][1:] == (None, 3)
+    assert out["x"][0] is not X
+
+
+# Saving and loading
+
+
+def test_a_round_trip_gives_a_program_of_its_own() -> None:
+    """What was loaded answers alike, and shares no memory with what was saved."""
+    model = Model()
+    module = traced(model)
+    with quiet():
+        loaded, size = round_trip(module)
+    assert size > 500
+    assert torch.equal(run(loaded, {"x": X})[0], run(module, {"x": X})[0])
+    with torch.no_grad():
+        model.linear.weight.zero_()
+    assert bool(loaded.linear.weight.any())
+
+
+def test_a_program_that_cannot_be_saved_says_so() -> None:
+    """torch's own refusal passes through."""
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            return gradient * 2
+
+    class Custom(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = Function.apply(x)
+            return result
+
+    with quiet(), pytest.raises(RuntimeError, match="Could not export Python function"):
+        round_trip(traced(Custom()))
+
+
+# Compilation
+
+
+def registries() -> tuple[Any, Any, Any, int]:
+    state, recursive = torch.jit._state, torch.jit._recursive
+    store = recursive.concrete_type_store
+    return state._python_cu, recursive._python_cu, store, sum(len(types) for types in store.type_store.values())
+
+
+def test_torchs_registries_are_untouched_by_a_trace() -> None:
+    """No class of ours is left in the process-wide unit, where it would stay for ever."""
+    before = registries()
+    module = traced(Model())
+    after = registries()
+    assert all(mine is theirs for mine, theirs in zip(before[:3], after[:3], strict=True))
+    assert after[3] == before[3]
+    assert torch.jit._state._python_cu.get_class(module._c._type().qualified_name()) is None
+
+
+def test_a_failed_trace_leaves_the_registries_as_they_were() -> None:
+    """Also an error inside puts the process-wide unit back."""
+    before = registries()
+    with pytest.raises(ZeroDivisionError), private_compilation():
+        raise ZeroDivisionError
+    assert registries() == before
+
+
+def test_the_private_unit_is_used_inside() -> None:
+    """What is compiled in the block is registered there."""
+    with quiet(), private_compilation() as unit:
+        assert torch.jit._state._python_cu is unit
+        module = torch.jit.trace(nn.Linear(3, 2), (X,), _compilation_unit=unit)
+        assert unit.get_class(module._c._type().qualified_name()) is not None
+
+
+def test_units_nest() -> None:
+    """The inner block's end is not the outer one's."""
+    with private_compilation() as outer:
+        with private_compilation() as inner:
+            assert inner is not outer
+        assert torch.jit._state._python_cu is outer
+
+
+def scripted_module() -> nn.Module:
+    return torch.jit.script(nn.Linear(3, 2))
+
+
+def traced_module() -> nn.Module:
+    return torch.jit.trace(nn.Linear(3, 2), (X,))
+
+
+@pytest.mark.parametrize("make", [scripted_module, traced_module])
+def test_the_users_script_modules_stay_usable(make: Callable[[], nn.Module]) -> None:
+    """A ScriptModule of the test runs, is saved, and is a part of other modules after our traces have come and gone."""
+    with quiet():
+        mine = make()
+        expected = mine(X)
+        for _ in range(3):
+            traced(Model())
+        gc.collect()
+        assert torch.equal(mine(X), expected)
+        torch.jit.save(mine, io.BytesIO())
+        assert torch.equal(torch.jit.script(nn.Sequential(mine))(X), expected)
+
+
+@pytest.mark.parametrize("make", [scripted_module, traced_module])
+def test_a_model_with_a_script_module_inside_can_be_traced(make: Callable[[], nn.Module]) -> None:
+    """A part compiled in the process-wide unit works in a program of the private one, saved and loaded too."""
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = make()
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.part(x) + 1
+            return out
+
+    with quiet():
+        model = Outer()
+        expected = model(X)
+        loaded, _ = round_trip(traced(model))
+        gc.collect()
+        assert torch.equal(run(loaded, {"x": X}), expected.detach())
+        assert torch.equal(model(X), expected)
+
+
+def test_a_function_compiled_during_a_trace_outlives_it() -> None:
+    """A forward that scripts a helper when first called keeps a working helper."""
+    helpers: list[Any] = []
+
+    class Lazy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not helpers:
+                helpers.append(torch.jit.script(_double))
+            out: Tensor = helpers[0](x)
+            return out
+
+    module = traced(Lazy())
+    del module
+    gc.collect()
+    assert torch.equal(helpers[0](X), X * 2)
+
+
+def _double(x: Tensor) -> Tensor:
+    return x * 2
+
+
+def test_a_trace_outlives_its_unit() -> None:
+    """The program holds what it needs."""
+    model = Model()
+    module = traced(model)
+    gc.collect()
+    assert torch.allclose(run(module, {"x": X})[0], model.linear(X).detach())
