@@ -178,7 +178,7 @@ def test_a_report_without_reasons_can_be_read() -> None:
 
 def test_numbers_that_json_lacks_become_text() -> None:
     """NaN and infinities are written as words, at any depth, so that strict readers accept the report."""
-    details = {"max_abs": math.inf, "nested": [{"x": math.nan}, (-math.inf, 1.0)], 3: True}
+    details: dict[Any, Any] = {"max_abs": math.inf, "nested": [{"x": math.nan}, (-math.inf, 1.0)], 3: True}
     written = Finding(message="m", details=details).to_json()["details"]
     assert written == {"max_abs": "inf", "nested": [{"x": "nan"}, ["-inf", 1.0]], "3": True}
     metrics = CheckResult.passed("target", flops=math.nan).to_json()["metrics"]

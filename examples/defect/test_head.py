@@ -1,4 +1,4 @@
-"""One seeded defect: the head works, traces, and its trace is right at the traced length only. No test of values sees it."""
+"""One seeded defect: the head works and traces, and the trace is right at the traced length only."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def sentences(tokenizer: PreTrainedTokenizerFast) -> BatchEncoding:
         "How do I get my money back for a delayed train?",
         "My train was late. What is the way to claim a refund?",
         "Whisk the eggs.",
-        "The observatory on the hill opens to visitors on the first clear Saturday night of every month, from October on.",
+        "The observatory on the hill opens to visitors on the first clear Saturday night of every month.",
     ]
     return tokenizer(texts, padding=True, return_tensors="pt")
 
@@ -79,9 +79,7 @@ def bert() -> BertForSequenceClassification:
 
 @pytest.fixture
 def distilbert() -> DistilBertForTokenClassification:
-    config = DistilBertConfig(
-        vocab_size=VOCABULARY, dim=32, n_layers=2, n_heads=4, hidden_dim=64, num_labels=5, pad_token_id=1
-    )
+    config = DistilBertConfig(vocab_size=VOCABULARY, dim=32, n_layers=2, n_heads=4, hidden_dim=64, num_labels=5, pad_token_id=1)
     return DistilBertForTokenClassification(config).eval()
 
 
@@ -101,9 +99,7 @@ def roberta() -> RobertaForQuestionAnswering:
 
 @pytest.fixture
 def gpt2() -> GPT2LMHeadModel:
-    config = GPT2Config(
-        vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=2
-    )
+    config = GPT2Config(vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=2)
     return GPT2LMHeadModel(config).eval()
 
 

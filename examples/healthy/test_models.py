@@ -32,15 +32,13 @@ def test_paraphrases_are_closer_than_unrelated_sentences(minilm: BertModel, sent
 
 @pytest.mark.torchscript
 def test_bert_classifies(bert: BertForSequenceClassification, text: dict[str, torch.Tensor]) -> None:
-    output = bert(**text, labels=torch.tensor([0, 2]))
-    assert output.logits.shape == (2, 3)
-    assert output.loss.isfinite()
+    logits = bert(**text).logits
+    assert logits.shape == (2, 3)
+    assert not torch.equal(logits[0], logits[1])
 
 
 @pytest.mark.torchscript
-def test_distilbert_tags_each_token(
-    distilbert: DistilBertForTokenClassification, text: dict[str, torch.Tensor]
-) -> None:
+def test_distilbert_tags_each_token(distilbert: DistilBertForTokenClassification, text: dict[str, torch.Tensor]) -> None:
     assert distilbert(**text).logits.shape == (2, 12, 5)
 
 
@@ -111,5 +109,5 @@ class TestTagger(unittest.TestCase):
 
     def test_output_covers_both_directions(self) -> None:
         output, last = self.rnn(torch.randn(2, 9, 16))
-        self.assertEqual(output.shape, (2, 9, 48))
-        self.assertEqual(last.shape, (2, 2, 24))
+        self.assertEqual(output.shape, (2, 9, 48))  # noqa: PT009 - as suites built on unittest are written
+        self.assertEqual(last.shape, (2, 2, 24))  # noqa: PT009

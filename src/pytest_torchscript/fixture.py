@@ -10,7 +10,7 @@ import torch
 from . import source
 from .diagnosis.hints import root_cause
 from .errors import GateError
-from .gate import as_deployed, call_of, check_model
+from .gate import as_deployed, call_of, check_model, put_back_in_mode
 from .result import GateResult
 from .session import Gatekeeper
 from .subject.state import ModelState, isolated
@@ -49,6 +49,7 @@ class TorchScript:
         __tracebackhide__ = True
         model = check_model(model)
         call = call_of(model, synthesise(model) if inputs is None else inputs)
+        training = model.training
         flags = [(module, module.training) for module in model.modules()]
         with isolated():
             model.eval()
@@ -62,7 +63,6 @@ class TorchScript:
                 raise GateError(str(error)) from None
             finally:
                 state.restore(thorough=True)
-                for part, training in flags:
-                    part.training = training
+                put_back_in_mode(model, training, flags)
         assert isinstance(module, torch.jit.ScriptModule)
         return module

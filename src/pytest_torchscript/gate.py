@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from . import checks
 from .checks.base import Context
+from .diagnosis.hints import root_cause
 from .errors import SubjectError
 from .result import CellResult, CheckResult, Finding, GateResult, Verdict
 from .spec import GateSpec
@@ -64,6 +67,16 @@ def call_of(model: torch.nn.Module, inputs: Any) -> Call:
     )
 
 
+def is_module(value: object) -> TypeGuard[torch.nn.Module]:
+    """Whether a value is an ``nn.Module``."""
+    return isinstance(value, torch.nn.Module)
+
+
+def is_module_class(cls: type) -> bool:
+    """Whether a class makes an ``nn.Module``."""
+    return issubclass(cls, torch.nn.Module)
+
+
 def check_model(model: Any) -> torch.nn.Module:
     """``model`` if it can be judged.
 
@@ -102,6 +115,9 @@ def judge(subject: Subject, spec: GateSpec, *, id: str, nodeid: str = "", root: 
             )
     except SubjectError as error:
         cells = refused(str(error), spec)
+    except Exception as error:  # noqa: BLE001 - one model that nobody foresaw must not end the run
+        message = f"{type(subject.model).__name__} could not be judged: {root_cause(error)}"
+        cells = refused(message, spec, hint="report the model to pytest-torchscript")
     return GateResult.judged(id, nodeid, cells, time.perf_counter() - started)
 
 
@@ -120,6 +136,12 @@ def _cell(
     refuse_empty(call)
     if meta:
         model, call = _without_weights(model, call)
+    for name, parameter in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(parameter):
+            raise SubjectError(
+                f"{name!r} of {type(model).__name__} has no shape yet (a lazy module): call the model once first"
+            )
+    training = model.training
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
     state = ModelState(model)
@@ -142,7 +164,9 @@ def _cell(
             root=root,
             meta=meta,
         )
-        results = tuple(check.judge(context) for check in checks.ALL)
+        # Without weights, what the forward makes anew must not come with any either.
+        with torch.device("meta") if meta else contextlib.nullcontext():
+            results = tuple(check.judge(context) for check in checks.ALL)
         if all(result.status.value == "skipped" for result in results):
             nothing = CheckResult.failed(
                 "eager",
@@ -152,8 +176,7 @@ def _cell(
             results = (nothing, *results[1:])
     finally:
         state.restore(thorough=True)
-        for module, training in flags:
-            module.training = training
+        put_back_in_mode(model, training, flags)
     sizes = dims.sizes(call.inputs)
     return CellResult(
         target=target,
@@ -164,10 +187,19 @@ def _cell(
     )
 
 
+def put_back_in_mode(model: torch.nn.Module, training: bool, flags: list[tuple[torch.nn.Module, bool]]) -> None:
+    """Undo ``model.eval()``: through ``train()``, which some models give more to do, and then flag by flag."""
+    if training:
+        model.train()
+    for module, flag in flags:
+        if module.training != flag:
+            module.training = flag
+
+
 def refuse_empty(call: Call) -> None:
     """Raise :class:`SubjectError` for an input without elements: a trace of no data shows nothing."""
     for path, tensor in tensors(call.inputs):
-        if 0 in tensor.shape:
+        if not tensor.is_nested and 0 in tensor.shape:
             raise SubjectError(
                 f"input {path!r} has a zero-sized axis, shape {tuple(tensor.shape)}: a trace of no data shows nothing; "
                 "give at least one element"
@@ -267,6 +299,9 @@ def _surveyed(model: torch.nn.Module, call: Call, state: ModelState, *, meta: bo
     pad = getattr(getattr(model, "config", None), "pad_token_id", None)
     if isinstance(pad, int) and is_transformers_model(model):
         survey.pad_values.update({path: pad for path in by_path if path.endswith("input_ids")})
+    if is_transformers_model(model):
+        # The index that transformers' losses ignore.
+        survey.pad_values.update({path: -100 for path in by_path if path.endswith("labels")})
     return call, survey
 
 
@@ -275,7 +310,8 @@ def as_deployed(model: torch.nn.Module, call: Call, state: ModelState, *, try_it
     if not is_transformers_model(model):
         return call
     parameters = inspect.signature(model.forward).parameters
-    if "use_cache" in parameters:
+    takes_more = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    if "use_cache" in parameters or (takes_more and getattr(getattr(model, "config", None), "use_cache", False)):
         call = call.with_constants(use_cache=False)
         cache = call.constants.get("past_key_values")
         if cache is not None and getattr(cache, "get_seq_length", lambda: 1)() == 0:
@@ -283,10 +319,7 @@ def as_deployed(model: torch.nn.Module, call: Call, state: ModelState, *, try_it
             call = call.with_constants(past_key_values=None)
     tuples = call.with_constants(return_dict=False)
     if "return_dict" in parameters or not try_it:
-        takes = "return_dict" in parameters or any(
-            parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()
-        )
-        return tuples if takes else call
+        return tuples if "return_dict" in parameters or takes_more else call
     # Since 5.x decorators take return_dict off the keywords, unseen by the signature: a run tells.
     with quiet():
         try:
@@ -307,5 +340,9 @@ def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Modul
         memo[id(parameter)] = torch.nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.detach().to("meta")
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor):
+                memo.setdefault(id(value), value.detach().to("meta"))
     on_meta: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor.detach().to("meta")  # noqa: E731
     return copy.deepcopy(model, memo), call.with_inputs(map_tensors(on_meta, dict(call.inputs)))

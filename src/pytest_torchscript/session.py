@@ -212,7 +212,8 @@ class Gatekeeper:
             found.extend(results)
             failing = [result for result in results if result.failed]
             if failing:
-                text = "\n\n".join(terminal.failure_block(result) for result in failing)
+                blocks = "\n\n".join(terminal.failure_block(result) for result in failing)
+                text = f"{', '.join(dict.fromkeys(map(terminal.headline, failing)))}\n{blocks}"
                 pytest.fail(sendable(text), pytrace=False)
         return outcome
 
@@ -310,26 +311,26 @@ class Gatekeeper:
         return subjects
 
     def _models(self, item: pytest.Item, spec: GateSpec, body: _Body) -> tuple[list[Any], Any]:
-        import torch
+        from .gate import is_module
 
         if isinstance(spec.model, str):
             model = item._request.getfixturevalue(spec.model)  # type: ignore[attr-defined]
-            if not isinstance(model, torch.nn.Module):
+            if not is_module(model):
                 raise SubjectError(
                     f"model={spec.model!r}: the fixture gives {type(model).__name__}, expected an nn.Module; "
                     "name the fixture that builds the model"
                 )
             return [model], None
-        if isinstance(spec.model, torch.nn.Module):
+        if is_module(spec.model):
             return [spec.model], None
         if inspect.isclass(spec.model):
             return self._of_class(item, spec.model, body), None
         if spec.model is not None:
             return [_made(spec.model, "model")], None
         returned = body.returned
-        if isinstance(returned, torch.nn.Module):
+        if is_module(returned):
             return [returned], None
-        if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], torch.nn.Module):
+        if isinstance(returned, tuple) and len(returned) == 2 and is_module(returned[0]):
             return [returned[0]], returned[1]
         if body.observer.calls:
             return [call.model for call in body.observer.calls], None
@@ -337,9 +338,9 @@ class Gatekeeper:
 
     def _of_class(self, item: pytest.Item, cls: type, body: _Body) -> list[Any]:
         """Instances of a class: those the body called, else the one among the fixtures, else a new one."""
-        import torch
+        from .gate import is_module_class
 
-        if not issubclass(cls, torch.nn.Module):
+        if not is_module_class(cls):
             # A class that is no module is a factory like any other.
             return [_made(cls, "model")]
         if body.narrowed[cls].calls:
@@ -349,9 +350,9 @@ class Gatekeeper:
 
     @staticmethod
     def _from_fixtures(item: pytest.Item) -> Any:
-        import torch
+        from .gate import is_module
 
-        modules = {name: value for name, value in getattr(item, "funcargs", {}).items() if isinstance(value, torch.nn.Module)}
+        modules = {name: value for name, value in getattr(item, "funcargs", {}).items() if is_module(value)}
         if len({id(module) for module in modules.values()}) == 1:
             return next(iter(modules.values()))
         among = f"its fixtures hold several ({', '.join(modules)})" if modules else "no fixture of the test is one"
@@ -500,9 +501,9 @@ class Results:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._gates:
-            terminalreporter.section("torchscript gates")
+            terminalreporter.write_sep("=", "torchscript gates")
             for line, good in terminal.table(self._gates.values()):
-                style = {"bold": True} if good is None else {"green": True} if good else {"red": True}
+                style = {} if good is None else {"green": True} if good else {"red": True}
                 terminalreporter.write_line(line, **style)
         for problem in self._problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)

@@ -109,7 +109,7 @@ def innermost(stack: Iterable[Line]) -> Line | None:
 
 def relative(file: str, root: str | os.PathLike[str] | None = None) -> str:
     """``file`` relative to ``root`` where it lies below it, with forward slashes; an installed file from its package on."""
-    if root is not None:
+    if root is not None and not _SITE.search(file):
         try:
             return Path(os.path.abspath(file)).relative_to(os.path.abspath(root)).as_posix()
         except ValueError:

@@ -171,6 +171,32 @@ def test_eager_decides_which_lengths_count() -> None:
     assert result.metrics["lengths"] == {"8": "equal", "15": "outside", "2": "equal"}
 
 
+def test_a_length_at_which_eager_is_not_finite_is_left_out() -> None:
+    """There is no number to compare with."""
+
+    class Inverse(nn.Module):
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+            return (x * attention_mask[..., None]).sum(1) / (attention_mask.sum(1) - 15)[:, None]
+
+    ones = {"x": X, "attention_mask": torch.ones(2, LENGTH, dtype=torch.int64)}
+    result = alone("padding", Inverse(), ones)
+    assert result.status is Status.PASSED
+    assert result.metrics["lengths"]["15"] == "outside"
+
+
+def test_a_program_that_refuses_padding_fails() -> None:
+    """At its own length it must take what the mask says is shorter."""
+
+    class Exact(nn.Module):
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+            kept = int(attention_mask.sum())
+            return x[attention_mask.bool()].reshape(kept, 4).sum(0)
+
+    result = alone("padding", Exact(), INPUTS)
+    assert result.verdict is Verdict.PADDING_UNSAFE
+    assert "is invalid for input of size" in result.findings[0].message
+
+
 # Skipped
 
 

@@ -306,6 +306,22 @@ def test_a_value_that_the_marker_excuses_is_not_blamed_on_a_size() -> None:
     assert cell(FirstValue(), (x(),)).verdict == "ValueSpecialised"
 
 
+def test_fresh_values_that_eager_refuses_do_not_hide_a_size() -> None:
+    """The observed values, repeated, have its approval."""
+
+    class Known(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not torch.jit.is_tracing() and float(x.abs().max()) > 2:
+                raise ValueError("no such value")
+            return x.sum(1) / int(x.shape[1])
+
+    ones = torch.ones(2, 16, 4)
+    ones[0, 0, 0] = 2.0
+    found = cell(Known(), (ones,))
+    assert found.check("values").status is Status.PASSED
+    assert found.dims["seq"] == "unsafe"
+
+
 def test_a_length_without_limit_is_no_crash() -> None:
     """A maximum of infinity is a common default, and no size to probe at."""
 
@@ -348,6 +364,21 @@ def test_inputs_without_a_dim_are_skipped_with_a_reason() -> None:
 class Scalar(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * 2
+
+
+def test_another_shape_is_told_in_its_own_words() -> None:
+    """There is no amount by which a shape is off."""
+
+    class Wide(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.new_zeros(x.shape[0], int(x.shape[1]))
+
+    (finding, *_) = alone("shapes", Wide(), (x(),)).findings
+    assert (
+        "the output at 1 has shape" in finding.message
+        or "the output at 7 has shape (2, 16) instead of (2, 7)" in finding.message
+    )
+    assert finding.details["kind"] == "shape"
 
 
 def test_every_wrong_leaf_is_told_once() -> None:

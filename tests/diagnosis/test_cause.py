@@ -195,6 +195,20 @@ def test_a_branch_in_python_alone_is_found_by_its_lines() -> None:
     assert places(causes(ByRank(), torch.ones(2, 4)))[0] in guilty_places((ByRank,))
 
 
+def test_a_model_that_cannot_be_traced_where_it_was_still_shows_its_branch() -> None:
+    """The lines that ran are known even where the graph is not."""
+
+    class Backwards(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[1] == 6:  # guilty
+                raise ValueError("six is refused")
+            return x
+
+    found = causes(Backwards(), x(2, 9))
+    assert set(places(found)) == guilty_places((Backwards,))
+    assert [cause.where for cause in found] == ["branches at"]
+
+
 def test_the_model_is_put_back_between_the_two_traces() -> None:
     """A model that remembers is asked twice from the same state."""
 

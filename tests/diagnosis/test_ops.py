@@ -1,5 +1,8 @@
 """Which operation first gave another result."""
 
+# nn.Module.__call__ and parts of torch are untyped.
+# mypy: disable-error-code="no-any-return, no-untyped-call"
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -48,8 +51,7 @@ def dividing(x: Tensor) -> Tensor:
 
 def exploding(x: Tensor) -> Tensor:
     y = x * 0 + 1e30
-    z = y * 1e30  # guilty
-    return z
+    return y * 1e30  # guilty
 
 
 # Recording

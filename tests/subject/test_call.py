@@ -124,6 +124,15 @@ def test_inputs_that_do_not_fit_are_refused_with_the_signature() -> None:
     assert "tensor(" not in message
 
 
+def test_a_forward_without_a_signature_takes_what_it_is_given() -> None:
+    """A compiled forward may have none: positions are numbered, names kept."""
+    model = nn.Module()
+    model.__dict__["forward"] = max
+    call = bind(model, (X, 3), {"key": X})
+    assert list(call.inputs) == ["args_0", "key"]
+    assert call.positional == ("args_0", "args_1")
+
+
 def test_inputs_without_any_tensor_are_refused() -> None:
     """A trace needs something to trace."""
     with pytest.raises(SubjectError, match=r"no tensor is among the inputs of Plain \(x, scale\)"):
@@ -254,7 +263,7 @@ def test_a_patched_forward_comes_back_too() -> None:
     def patched(x: Tensor) -> Tensor:
         return x - 1
 
-    model.forward = patched  # type: ignore[method-assign]
+    model.forward = patched  # type: ignore[assignment, method-assign]
     call = bind(model, (X,), {})
     with call.as_forward(model) as inputs:
         assert torch.equal(model(*inputs), X - 1)

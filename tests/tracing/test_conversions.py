@@ -18,6 +18,7 @@ from pytest_torchscript.tracing.trace import trace
 from ..corpus import guilty_places
 
 X = torch.ones(2, 6)
+FIVE, PAIR = torch.tensor(5.0), torch.tensor([1.0, 2.0])
 
 
 class Applied(nn.Module):
@@ -89,10 +90,12 @@ def test_a_conversion_names_its_line() -> None:
         (lambda x: bool(x.abs().max() <= 2.5), (2.5,), ()),
         (lambda x: bool(x.shape[1] % 8 == 0), (0.0,), (8.0,)),
         (lambda x: bool((x == 3).any()), (3.0,), ()),
+        (lambda x: bool(x.sum() > FIVE), (5.0,), ()),
+        (lambda x: bool((x[0, :2] > PAIR).all()), (), ()),
         (lambda x: int(x.shape[1]), (), ()),
         (lambda x: bool(x.sum() > x.max()), (), ()),
     ],
-    ids=["size", "value", "remainder", "equal", "no comparison", "no constant"],
+    ids=["size", "value", "remainder", "equal", "tensor", "tensor of two", "no comparison", "no constant"],
 )
 def test_the_numbers_on_the_way_are_kept(
     function: Callable[[Tensor], Any], thresholds: tuple[float, ...], moduli: tuple[float, ...]
@@ -160,8 +163,10 @@ def test_values_are_what_they_were() -> None:
 def test_the_tensor_class_is_as_before() -> None:
     """Not one method of torch.Tensor is another one afterwards, also after a failure."""
     before = dict(vars(torch.Tensor))
-    with pytest.raises(ZeroDivisionError), watching():
+    with watching():
         assert dict(vars(torch.Tensor)) != before
+    assert dict(vars(torch.Tensor)) == before
+    with pytest.raises(ZeroDivisionError), watching():
         raise ZeroDivisionError
     assert dict(vars(torch.Tensor)) == before
 

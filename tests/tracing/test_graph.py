@@ -1,5 +1,8 @@
 """Graphs of two traces, laid side by side."""
 
+# nn.Module.__call__ and parts of torch are untyped.
+# mypy: disable-error-code="no-any-return, no-untyped-call"
+
 from __future__ import annotations
 
 import gc
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 
 from pytest_torchscript.subject.call import Call, bind
 from pytest_torchscript.tracing.graph import Difference, Graph, Node, differences, graph_of
+from pytest_torchscript.tracing.trace import quiet
 
 from ..corpus import guilty_places
 
@@ -265,6 +269,50 @@ def test_shared_parameters_are_one_value() -> None:
     model.other = nn.Linear(4, 8)
     model.other.weight = model.linear.weight
     assert differences(graph(model, x()), graph(model, x())) == []
+
+
+def test_constants_of_the_meta_device_are_compared_by_shape() -> None:
+    """A table that was made while tracing has no content there."""
+
+    class Tabled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            n = int(x.shape[1])
+            return x + CONSTANTS[n]
+
+    call = Call(inputs={"x": x().to("meta")})
+    pair = Pair(graph_of(Tabled(), call), graph_of(Tabled(), call, {"x": x(2, 9).to("meta")}))
+    assert pair.only.constants is not None
+    assert "(6, 4)" in pair.only.constants[0]
+    assert "(9, 4)" in pair.only.constants[1]
+
+
+def test_the_blocks_of_compiled_control_flow_are_part_of_the_program() -> None:
+    """A scripted helper keeps its branches: another branch inside is another program."""
+    with quiet():
+        double, triple = torch.jit.script(_double_long), torch.jit.script(_triple_long)
+
+    class Calling(nn.Module):
+        def __init__(self, helper: Any) -> None:
+            super().__init__()
+            self.helper = helper
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.helper(x)
+
+    assert differences(graph(Calling(double), x()), graph(Calling(double), x(2, 9))) == []
+    (difference,) = differences(graph(Calling(double), x()), graph(Calling(triple), x()))
+    assert difference.constants == ("2", "3")
+
+
+CONSTANTS = {n: torch.empty(n, 4, device="meta") for n in (6, 9)}
+
+
+def _double_long(x: Tensor) -> Tensor:
+    return x * 2 if x.size(1) > 6 else x
+
+
+def _triple_long(x: Tensor) -> Tensor:
+    return x * 3 if x.size(1) > 6 else x
 
 
 def test_graphs_build_no_script_types() -> None:

@@ -144,8 +144,9 @@ def test_quiet_records_the_tracers_warnings_alone() -> None:
 def test_quiet_puts_the_filters_and_the_printer_back() -> None:
     """Whatever shows warnings for the user shows them again afterwards."""
     before = list(warnings.filters), warnings.showwarning
-    with pytest.raises(ZeroDivisionError), quiet():
+    with quiet():
         assert warnings.showwarning is not before[1]
+    with pytest.raises(ZeroDivisionError), quiet():
         raise ZeroDivisionError
     assert (list(warnings.filters), warnings.showwarning) == before
 
@@ -213,9 +214,7 @@ def test_a_switched_off_torchscript_is_said_so() -> None:
         "except TorchScriptUnavailable as error:\n"
         "    print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], env={"PYTORCH_JIT": "0"}, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], env={"PYTORCH_JIT": "0"}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "TorchScript is switched off by PYTORCH_JIT=0; unset it to run the gate"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -15,10 +16,10 @@ from .. import source
 from ..diagnosis.cause import Cause, specialisation
 from ..diagnosis.hints import hint_for, root_cause
 from ..diagnosis.lines import LineLog, first_line_where, last_return
-from ..result import CheckResult, Finding, Status
+from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import GateSpec
 from ..subject.call import Call
-from ..subject.inputs import Dims, FreshValues
+from ..subject.inputs import BATCH, Dims, FreshValues
 from ..subject.outputs import Mismatch, compare, tensors
 from ..subject.state import ModelState
 from ..tracing import execute
@@ -133,12 +134,25 @@ class Context:
         except Exception as error:  # noqa: BLE001 - a loud refusal is what the contract calls `raises`
             return Probe("raises", error=error)
         mismatches = tuple(self.compare(actual, expected))
+        if mismatches and self.compare(self.eager(inputs), expected):
+            return Probe("outside", error=ArithmeticError("eager itself gives two answers"))
         return Probe("wrong" if mismatches else "equal", mismatches)
 
     @property
     def conversions(self) -> tuple[Conversion, ...]:
         """Where tensors became Python values while the model was traced."""
         return self.traced.conversions if self.traced is not None else ()
+
+    @functools.cached_property
+    def pads_at_start(self) -> bool:
+        """Whether the observed mask drops a first position, as generation does."""
+        if self.mask is None:
+            return False
+        mask = dict(tensors(self.inputs))[self.mask]
+        axes = self.dims.axes.get(self.mask, {})
+        axis = next((axis for axis, dim in axes.items() if dim != BATCH), mask.ndim - 1)
+        first = mask.select(axis, 0).to(torch.bool)
+        return bool(first.any()) if self.mask_inverted else not bool(first.all())
 
     @functools.cached_property
     def graph(self) -> Graph:
@@ -228,6 +242,16 @@ class Context:
         line = source.innermost(source.parse_stack(values[paths.index(path)].node().sourceRange()))
         return [Cause(line, "computed at")] if line else []
 
+    def stumbled(self, error: BaseException) -> Finding:
+        """A finding for an error that is this package's own, or of a tensor kind that no check knows."""
+        self.restore(thorough=True)
+        lines = source.traceback_frames(error.__traceback__)
+        place = f" ({os.path.basename(lines[0].file)}:{lines[0].line})" if lines else ""
+        return self.finding(
+            f"the check could not be carried out: {root_cause(error)}{place}",
+            hint="skip it with a reason, skip={...}, and report the model to pytest-torchscript",
+        )
+
     def failure(self, error: BaseException, *, path: str | None = None, where: str = "raised at") -> Finding:
         """A finding for an exception: its root cause, its line, its remedy."""
         line = source.innermost(source.traceback_frames(error.__traceback__)) or source.innermost(
@@ -283,7 +307,13 @@ class Check(ABC):
         """Run, unless the marker skips this check, a requirement failed or the weights are meta; with the time it took."""
         reason = self._reason_to_skip(context)
         started = time.perf_counter()
-        result = CheckResult.skipped(self.name, reason) if reason else self.run(context)
+        if reason:
+            result = CheckResult.skipped(self.name, reason)
+        else:
+            try:
+                result = self.run(context)
+            except Exception as error:  # noqa: BLE001 - a check that stumbles over a model must not take the others along
+                result = CheckResult.failed(self.name, Verdict.CRASHED, context.stumbled(error))
         context.statuses[self.name] = result.status
         return replace(result, seconds=time.perf_counter() - started)
 
@@ -304,13 +334,17 @@ _MOST_LINES = 4
 
 
 def state_writes(context: Context) -> list[tuple[str, source.Line | None]]:
-    """What one call of the model changes of itself, buffers first, the first few with the line that writes each."""
+    """What one call of the model changes of itself, parameters and buffers first, the first few with their lines."""
     with quiet():
         try:
             context.call.run(context.model)
-            names = [*context.state.changed_buffers(), *context.state.changed_attributes()]
+            names = [
+                *context.state.changed_parameters(),
+                *context.state.changed_buffers(),
+                *context.state.changed_attributes(),
+            ]
         finally:
-            context.restore(thorough=True)
+            context.state.restore(thorough=True)
     lines = [written_at(context, name) for name in names[:_MOST_LINES]]
     return [*zip(names, lines, strict=False), *((name, None) for name in names[_MOST_LINES:])]
 
@@ -321,4 +355,4 @@ def written_at(context: Context, name: str) -> source.Line | None:
         try:
             return first_line_where(lambda: context.call.run(context.model), lambda: context.state.differs(name))
         finally:
-            context.restore(thorough=True)
+            context.state.restore(thorough=True)

@@ -12,6 +12,7 @@ from .. import source
 from ..result import CheckResult, Verdict
 from ..spec import Tolerance
 from ..subject.outputs import compare, map_tensors
+from ..tracing.conversions import origin_of
 from ..tracing.execute import run
 from ..tracing.trace import quiet
 from .base import Check, Context
@@ -88,5 +89,16 @@ def _pinned(graph: Any) -> Iterator[tuple[str, Any]]:
         elif str(node.output().type()) == "Device":
             uses = node.output().uses()
             device = node.output().toIValue()
-            if uses:
+            if uses and not _is_number(next(iter(uses[0].user.inputs()))):
                 yield f"{uses[0].user.kind()} is told to use {device}", uses[0].user
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a traced value is a 0-d tensor constant, made by ``torch.tensor(0.5)``."""
+    node = origin_of(value).node()
+    return bool(
+        node.kind() == "prim::Constant"
+        and "value" in node.attributeNames()
+        and node.kindOf("value") == "t"
+        and not node.t("value").ndim
+    )

@@ -62,7 +62,11 @@ class Eager(Check):
 
     def _non_deterministic(self, context: Context, mismatches: list[Mismatch]) -> CheckResult:
         # From the same state, is it the same answer? Then it is no randomness but memory, and `purity` says of what.
-        again = [context.eager() for _ in range(2)]
+        again = []
+        for _ in range(2):
+            context.state.restore(thorough=True)
+            again.append(context.eager())
+        context.state.restore(thorough=True)
         context.random = bool(context.compare(again[1], again[0]))
         if context.random:
             operation = first_difference(self._recorded(context), self._recorded(context), slack=0.0)

@@ -9,6 +9,7 @@ from ..diagnosis.cause import Cause
 from ..diagnosis.lines import LineLog, branch
 from ..result import CheckResult, Verdict
 from ..subject.outputs import Mismatch, describe, tensors
+from ..tracing.conversions import origin_of
 from ..tracing.graph import graph_of
 from ..tracing.trace import quiet
 from .base import Check, Context
@@ -17,10 +18,6 @@ __all__ = ["Equivalence"]
 
 _RUNS = 3
 """The profiling executor interprets, profiles, then optimises: the third run is the first of the final program."""
-
-
-# Operations whose result is, or shares the memory of, their first argument.
-_ALIASES = {"aten::lift_fresh", "aten::detach", "aten::alias", "aten::view", "aten::slice", "aten::select", "aten::to"}
 
 
 class Equivalence(Check):
@@ -84,9 +81,7 @@ class Equivalence(Check):
         for node in graph.nodes():
             if not node.kind().endswith("_"):
                 continue
-            written = next(iter(node.inputs())).node()
-            while written.kind() in _ALIASES:
-                written = next(iter(written.inputs())).node()
+            written = origin_of(next(iter(node.inputs()))).node()
             if written.kind() == "prim::Constant":
                 line = source.innermost(source.parse_stack(node.sourceRange()))
                 if line is not None:

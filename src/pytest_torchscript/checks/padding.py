@@ -68,14 +68,14 @@ class Padding(Check):
         return CheckResult.passed(self.name, lengths={str(short): kind for short, kind in tried.items()}, traced=size)
 
     def _pair(self, context: Context, dim: str, short: int, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The first ``short`` positions, all valid, and the same padded to ``size``."""
+        """``short`` positions, all valid, and the same padded to ``size`` on the side where the observed mask pads."""
         valid = 0 if context.mask_inverted else 1
         shorter = mapped(
-            shorten(context.inputs, context.dims, dim, short),
+            shorten(context.inputs, context.dims, dim, short, at_start=context.pads_at_start),
             lambda path, tensor: torch.full_like(tensor, valid) if path == context.mask else tensor,
         )
         fill: dict[str, int] = {**context.pad_values, str(context.mask): 1 - valid}
-        return shorter, pad(shorter, context.dims, dim, size, fill)
+        return shorter, pad(shorter, context.dims, dim, size, fill, at_start=context.pads_at_start)
 
     def _compare(self, context: Context, actual: Any, expected: Any) -> list[Mismatch]:
         """The leaves that differ where the input was valid; padded positions of the output are not looked at."""
@@ -84,7 +84,7 @@ class Padding(Check):
 
         def crop(tensor: torch.Tensor) -> torch.Tensor:
             shape = shapes.get(next(order))
-            cropped = crop_to(tensor, shape) if shape is not None else None
+            cropped = crop_to(tensor, shape, at_start=context.pads_at_start) if shape is not None else None
             return tensor if cropped is None else cropped
 
         cropped = map_tensors(crop, actual)
@@ -139,7 +139,7 @@ class Padding(Check):
                 finally:
                     context.restore()
             logs.append(log)
-        operation = first_difference(logs[0], logs[1], crop=True, slack=1e-3)
+        operation = first_difference(logs[0], logs[1], crop=True, at_start=context.pads_at_start, slack=1e-3)
         return [Cause(operation.line, "leaks at", f"in {operation.name}")] if operation and operation.line else []
 
 

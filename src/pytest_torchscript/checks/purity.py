@@ -9,7 +9,7 @@ import torch
 
 from .. import source
 from ..diagnosis.lines import first_line_where
-from ..result import CheckResult, Finding, Verdict
+from ..result import CheckResult, Finding, Status, Verdict
 from ..subject.inputs import resize
 from ..subject.outputs import clone, identical, tensors
 from ..tracing.trace import quiet
@@ -24,13 +24,16 @@ class Purity(Check):
     name = "purity"
 
     def run(self, context: Context) -> CheckResult:
-        if context.expected is None:
+        if context.expected is None and context.statuses.get("eager") is Status.FAILED:
             return CheckResult.skipped(self.name, "eager failed")
         writes = state_writes(context)
-        buffers = {name for name, _ in context.model.named_buffers()}
-        findings = self._inputs(context) + [self._written_buffer(context, *write) for write in writes if write[0] in buffers]
+        registered = {name: "buffer" for name, _ in context.model.named_buffers()}
+        registered |= {name: "parameter" for name, _ in context.model.named_parameters()}
+        findings = self._inputs(context) + [
+            self._written_state(context, registered[name], name, line) for name, line in writes if name in registered
+        ]
         # Plain attributes are no failure in themselves: many models keep an attention map there for whoever wants it.
-        attributes = [write for write in writes if write[0] not in buffers]
+        attributes = [write for write in writes if write[0] not in registered]
         if not findings and not context.random:
             findings += self._history(context, attributes)
         if findings:
@@ -73,9 +76,9 @@ class Purity(Check):
                 context.restore()
 
     @staticmethod
-    def _written_buffer(context: Context, name: str, line: source.Line | None) -> Finding:
+    def _written_state(context: Context, kind: str, name: str, line: source.Line | None) -> Finding:
         return context.finding(
-            f"a call changes the buffer {name!r}",
+            f"a call changes the {kind} {name!r}",
             path=name,
             line=line,
             where="written at",

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import ShapeContract
-from ..subject.inputs import BATCH, resize
+from ..subject.inputs import BATCH, resize, with_images
 from ..subject.outputs import Mismatch, compare
+from ..subject.synthesise import is_transformers_model
 from ..tracing.graph import differences, graph_of
 from ..tracing.trace import quiet
 from .base import Check, Context, Probe
@@ -19,7 +22,9 @@ __all__ = ["Shapes", "classify", "grid"]
 # The largest probe beyond the usual grid, when the forward compares a size with a constant: as a size, and for batches.
 _FARTHEST = 2048
 _FARTHEST_BATCH = 64
-_MOST_DIRECTED = 6
+_MOST_DIRECTED = 10
+_FAR_SIZES = (64, 128, 256, 512)
+_FAR_BATCHES = (8, 16)
 _MOST_SIZES = 3
 _META_SIZES = 3
 
@@ -72,6 +77,10 @@ class _Dim:
         return "unsafe" if self.wrong_together else classify(self.kinds)
 
 
+def _convolves(model: torch.nn.Module) -> bool:
+    return any(isinstance(module, (torch.nn.Conv2d, torch.nn.Conv3d)) for module in model.modules())
+
+
 class Shapes(Check):
     """The shape contract holds at sizes around the traced one: each dim is dynamic, fixed, partial, unsafe or untested."""
 
@@ -80,6 +89,10 @@ class Shapes(Check):
     numeric = False
 
     def run(self, context: Context) -> CheckResult:
+        # A transformers model's images have the size its config says.
+        fixed = context.spec.dims is not None or is_transformers_model(context.model)
+        if not fixed and any(guard.origin == "size" for guard in context.conversions):
+            context.dims = with_images(context.inputs, context.dims, convolves=_convolves(context.model))
         sizes = context.dims.sizes(context.inputs)
         if not sizes:
             return CheckResult.skipped(self.name, "no axis of the inputs is known to vary: declare dims=")
@@ -162,11 +175,14 @@ class Shapes(Check):
             factors = [1.0, *(abs(number) for number in guard.moduli if number)]
             for number in guard.thresholds:
                 for factor in factors:
-                    wanted += [number * factor + 1, number * factor, number * factor - 1]
+                    wanted += [number * factor + 1, number * factor, number * factor - 1, (number + 1) * factor]
             for number in guard.moduli:
                 if number >= 2:
                     multiple = (dim.size // number + 1) * number
                     wanted += [multiple, multiple + 1]
+            if guard.kind != "bool":
+                # A size that became a number can meet a table or a power of two anywhere: a few sizes far off.
+                wanted += _FAR_BATCHES if dim.name == BATCH else _FAR_SIZES
         chosen = dict.fromkeys(int(size) for size in wanted)
         return [s for s in chosen if 1 <= s <= farthest and s != dim.size and s not in dim.probes][:_MOST_DIRECTED]
 
@@ -248,7 +264,7 @@ class Shapes(Check):
                 more = len(found) - _MOST_SIZES
                 verb = f"is off at {size} ({first.text})" if first.kind == "value" else f"at {size} has {first.text}"
                 text = f"{first.label} {verb}" + "".join(f" and at {entry}" for entry in rest)
-                text += f" and at {more} more" if more > 0 else ""
+                text += f" and {more} more size{'s'[: more > 1]}" if more > 0 else ""
             head = f"{dim.name} is silently wrong: " if not findings else ""
             findings.append(
                 context.finding(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..result import CheckResult, Finding, Verdict
-from ..subject.inputs import BATCH, PADDED_AT_START, mapped
+from ..subject.inputs import PADDED_AT_START, mapped
 from ..subject.outputs import tensors
 from .base import Check, Context, Probe
 
@@ -31,7 +31,7 @@ class Values(Check):
                 equal += 1
             elif probe.kind == "outside":
                 outside += 1
-            elif PADDED_AT_START in label and not self._pads_at_start(context):
+            elif PADDED_AT_START in label and not context.pads_at_start:
                 # torch's own TransformerEncoder takes another path there. Who pads at the end, as the observed mask does,
                 # never meets it; who does not reads it here.
                 notes.append(context.finding(f"the trace is not right for a {label}, unlike the observed one: pad at the end"))
@@ -65,16 +65,6 @@ class Values(Check):
         hint = "keep the decision in the graph: torch.where, masks or tensor operations instead of Python values"
         return CheckResult.failed(self.name, Verdict.VALUE_SPECIALISED, *context.caused(findings, causes, hint=hint), **metrics)
 
-    @staticmethod
-    def _pads_at_start(context: Context) -> bool:
-        """Whether the observed mask drops a first position."""
-        if context.mask is None:
-            return False
-        mask = dict(tensors(context.inputs))[context.mask]
-        axis = next((axis for axis, dim in context.dims.axes.get(context.mask, {}).items() if dim != BATCH), mask.ndim - 1)
-        first = mask.select(axis, 0).to(torch.bool)
-        return bool(first.any()) if context.mask_inverted else not bool(first.all())
-
     def _probes(self, context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
         observed = dict(tensors(context.inputs))
         for label, inputs in context.fresh.variants(context.inputs):
@@ -103,26 +93,33 @@ class Values(Check):
                         ),
                     )
             if number == int(number):
-                yield (
-                    f"integers holding {int(number)}",
-                    mapped(context.inputs, lambda path, t, n=int(number): _holding(context, path, t, n)),
-                )
+                for place in ("middle", "first", "last", "every"):
+                    yield (
+                        f"integers holding {int(number)} at the {place} position",
+                        mapped(
+                            context.inputs,
+                            lambda path, t, n=int(number), at=place: _holding(context, path, t, n, at),
+                        ),
+                    )
                 yield (
                     f"integers without {int(number)}",
                     mapped(context.inputs, lambda path, t, n=int(number): _without(context, path, t, n)),
                 )
+        if any(guard.kind in ("float", "number") for guard in guards) and largest:
+            yield "floats scaled by 1e5", context.fresh.scaled(context.inputs, 1e5)
 
 
 def _is_plain_integer(context: Context, path: str, tensor: torch.Tensor) -> bool:
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool or path == context.mask)
 
 
-def _holding(context: Context, path: str, tensor: torch.Tensor, number: int) -> torch.Tensor:
-    """``number`` in the middle of every row, if the input may hold it."""
+def _holding(context: Context, path: str, tensor: torch.Tensor, number: int, place: str) -> torch.Tensor:
+    """``number`` at one place of every row, or everywhere, if the input may hold it."""
     tensor = tensor.clone()
     low, high = context.fresh.range_of(path, tensor)
     if _is_plain_integer(context, path, tensor) and tensor.ndim and tensor.numel() and low <= number < high:
-        tensor[..., tensor.shape[-1] // 2] = number
+        index: Any = {"first": 0, "last": -1, "middle": tensor.shape[-1] // 2, "every": slice(None)}[place]
+        tensor[..., index] = number
     return tensor
 
 

@@ -55,9 +55,18 @@ def hint_for(message: str) -> str | None:
 
 
 _MOST = 240
-_DUMP = re.compile(r"tensor\(|Parameter containing|\[ \w*(Float|Double|Long|Int|Half|BFloat16|Bool)?Tensor|^\s*[-+\d.\[(]")
+_DUMP = re.compile(
+    r"tensor\(|Parameter containing|(?<=output \d )\(|\[ \w*(Float|Double|Long|Int|Half|BFloat16|Bool)?Tensor|^\s*[-+\d.\[(]"
+)
 # Leading words torch adds around the cause in an error of the interpreter.
 _INTERPRETER = re.compile(r"The following operation failed in the TorchScript interpreter")
+
+
+def _text_of(error: BaseException | str) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception whose own text raises still has a name
+        return ""
 
 
 def root_cause(error: BaseException | str) -> str:
@@ -65,7 +74,7 @@ def root_cause(error: BaseException | str) -> str:
 
     torch prints whole weight matrices: the cause is in the first line, or in the last where TorchScript wraps it.
     """
-    text = str(error).strip()
+    text = _text_of(error).strip()
     kind = "" if isinstance(error, str) else type(error).__name__
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:

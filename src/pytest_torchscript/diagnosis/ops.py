@@ -58,14 +58,14 @@ class OperationLog(TorchFunctionMode):
             return function()
 
 
-def crop_to(larger: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
-    """``larger`` cropped, from the start, to ``shape``; None when that is impossible."""
+def crop_to(larger: torch.Tensor, shape: torch.Size, *, at_start: bool = False) -> torch.Tensor | None:
+    """``larger`` cropped to ``shape`` at the end, or ``at_start`` of each axis; None when that is impossible."""
     if larger.ndim != len(shape):
         return None
     for axis, size in enumerate(shape):
         if larger.shape[axis] < size:
             return None
-        larger = larger.narrow(axis, 0, size)
+        larger = larger.narrow(axis, larger.shape[axis] - size if at_start else 0, size)
     return larger
 
 
@@ -80,10 +80,12 @@ def _close(left: torch.Tensor, right: torch.Tensor, slack: float) -> bool:
     return bool(torch.isclose(left, right, rtol=slack, atol=slack * max(scale, 1e-6), equal_nan=True).all())
 
 
-def first_difference(left: OperationLog, right: OperationLog, *, crop: bool = False, slack: float = 1e-4) -> Operation | None:
+def first_difference(
+    left: OperationLog, right: OperationLog, *, crop: bool = False, at_start: bool = False, slack: float = 1e-4
+) -> Operation | None:
     """The first operation of ``left`` whose result is not that of ``right``, relative to the result's own magnitude.
 
-    With ``crop``, results of ``right`` may be larger and are compared from the start: a padded run against a short one.
+    With ``crop``, results of ``right`` may be larger, padded at the end or ``at_start``, and are cropped to those of ``left``.
     """
     for mine, theirs in itertools.zip_longest(left.operations, right.operations):
         if mine is None or theirs is None:
@@ -91,8 +93,11 @@ def first_difference(left: OperationLog, right: OperationLog, *, crop: bool = Fa
         if mine.name != theirs.name or len(mine.results) != len(theirs.results):
             return mine
         for result, other in zip(mine.results, theirs.results, strict=True):
+            if crop and not result.ndim and not result.is_floating_point():
+                # A count or a question about the mask, not something computed from the input at one position.
+                continue
             if result.shape != other.shape:
-                cropped = crop_to(other, result.shape) if crop else None
+                cropped = crop_to(other, result.shape, at_start=at_start) if crop else None
                 if cropped is None:
                     return mine
                 other = cropped

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import write_text
 from ..result import SCHEMA, GateResult
 
 __all__ = ["document", "render", "write"]
@@ -33,17 +31,4 @@ def write(path: Path, data: Mapping[str, Any]) -> None:
     Raises:
         OSError: the file cannot be written; what was there before is untouched.
     """
-    text = render(data)
-    descriptor, name = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        # mkstemp makes files for one user only; a report is read by others.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    write_text(path, render(data))

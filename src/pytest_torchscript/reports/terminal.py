@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from ..result import CellResult, CheckResult, Finding, GateResult, Status
 
-__all__ = ["failure_block", "table"]
+__all__ = ["failure_block", "headline", "table"]
 
 _MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
 _MOST_FINDINGS = 6
@@ -19,6 +19,17 @@ def failure_block(gate: GateResult) -> str:
     """The failing cells of a gate: what failed, where, by how much, the guilty line, a remedy, the command to run."""
     blocks = [_cell_block(gate, cell) for cell in gate.cells if cell.verdict != "ok"]
     return "\n".join([*blocks, f"    reproduce  pytest {shlex.quote(gate.nodeid)}"] if gate.nodeid else blocks)
+
+
+def headline(gate: GateResult) -> str:
+    """A failing gate in a few words, verdict first: what is left of the text in a one-line summary."""
+    for cell in gate.cells:
+        for check in cell.checks:
+            if check.status is Status.FAILED and check.verdict is not None:
+                finding = next((f for f in check.findings if f.line), None)
+                at = f" at {finding.file}:{finding.line}" if finding else ""
+                return f"{check.verdict.value}{at}"
+    return gate.outcome.value
 
 
 def _cell_block(gate: GateResult, cell: CellResult) -> str:
@@ -48,6 +59,8 @@ def _check_lines(check: CheckResult) -> list[str]:
     shown = check.findings[:_MOST_FINDINGS]
     remedies: list[str] = []
     for index, finding in enumerate(shown):
+        if finding.hint and finding.hint not in remedies:
+            remedies.append(finding.hint)
         if finding.line and index:
             # A further line of the same cause: the place leads, the message explains.
             lines.append(_place(finding) + f"   ({finding.message})")
@@ -55,8 +68,6 @@ def _check_lines(check: CheckResult) -> list[str]:
         lines += _wrapped(finding.message, indent if index else head, indent)
         if finding.line:
             lines.append(_place(finding) + (f"   ({finding.details['cause']})" if finding.details.get("cause") else ""))
-        if finding.hint and finding.hint not in remedies:
-            remedies.append(finding.hint)
     left = len(check.findings) - len(shown)
     if left > 0:
         lines.append(f"{indent}and {left} more")
@@ -91,19 +102,22 @@ def _evidence(cell: CellResult) -> list[str]:
     if not places:
         return []
     more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-    return [f"    evidence   the tracer also warned at {', '.join(places[:3])}{more}"]
+    return _wrapped(f"the tracer also warned at {', '.join(places[:3])}{more}", "    evidence   ", " " * 15)
 
 
 def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
-    """The table of gates as ``(line, good)``: good is None for a headline, else whether the gate passed."""
+    """The table of gates as ``(line, good)``: good is whether the gate passed, None for the headline and
+    for a gate that did not run."""
     rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "target", "cells", "dims", "verdict", "seconds"), None)]
     for gate in sorted(gates, key=lambda gate: (gate.id, gate.nodeid)):
         verdicts = list(dict.fromkeys(cell.verdict for cell in gate.cells if cell.verdict != "ok"))
         good = sum(cell.verdict == "ok" for cell in gate.cells)
-        verdict = ", ".join(verdicts) if verdicts else gate.outcome.value if not gate.cells else "ok"
+        verdict = ", ".join(verdicts) or "ok"
+        if not gate.cells:
+            verdict = f"{gate.outcome.value}: {gate.reason}" if gate.reason else gate.outcome.value
         targets = ", ".join(dict.fromkeys(cell.target for cell in gate.cells)) or "-"
         row = (gate.id, targets, f"{good}/{len(gate.cells)}", _dims(gate.cells), verdict, f"{gate.seconds:.2f}")
-        rows.append((row, not gate.failed))
+        rows.append((row, None if not gate.cells and not gate.failed else not gate.failed))
     widths = [max(len(row[column]) for row, _ in rows) for column in range(len(rows[0][0]))]
     return [
         (

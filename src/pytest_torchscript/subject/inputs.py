@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import SubjectError
-from .outputs import join, tensors
+from .outputs import join, same_mapping, tensors
 
 __all__ = [
     "Dims",
@@ -124,6 +124,28 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     return Dims({path: named for path, named in axes.items() if named})
 
 
+def with_images(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool) -> Dims:
+    """The dims with the height and width of image inputs, as ``height`` and ``width``.
+
+    An image is a float input of four or five axes with at most four channels, or any, if the model has convolutions. Its
+    sizes are worth probing where the forward turns sizes into Python values: it is asked for then only.
+    """
+    axes = {path: dict(named) for path, named in dims.axes.items()}
+    for path, tensor in tensors(inputs):
+        image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path
+        if not image or not (convolves or tensor.shape[1] <= 4) or min(tensor.shape[-2:]) < 2:
+            continue
+        named = axes.setdefault(path, {})
+        for axis, dim in ((tensor.ndim - 2, "height"), (tensor.ndim - 1, "width")):
+            named.setdefault(axis, dim)
+    sizes: dict[str, set[int]] = {}
+    for path, tensor in tensors(inputs):
+        for axis, dim in axes.get(path, {}).items():
+            sizes.setdefault(dim, set()).add(tensor.shape[axis])
+    # Two images of different sizes do not vary together.
+    return Dims({path: {a: d for a, d in named.items() if len(sizes[d]) == 1} for path, named in axes.items()})
+
+
 def _along_sequence(path: str, tensor: torch.Tensor, axis: int) -> bool:
     """Whether an axis of the lead's length runs along the sequence, rather than by chance."""
     if _IMAGE_INPUTS.match(path):
@@ -185,7 +207,7 @@ def mapped(inputs: Mapping[str, Any], change: Any) -> dict[str, Any]:
         if isinstance(value, torch.Tensor):
             return change(path, value)
         if isinstance(value, Mapping):
-            return {key: walk(entry, join(path, key)) for key, entry in value.items()}
+            return same_mapping(value, {key: walk(entry, join(path, key)) for key, entry in value.items()})
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*(walk(entry, join(path, index)) for index, entry in enumerate(value)))
         if isinstance(value, (list, tuple)):
@@ -227,20 +249,22 @@ def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int]) -> d
     return mapped(inputs, change)
 
 
-def shorten(inputs: Mapping[str, Any], dims: Dims, dim: str, size: int) -> dict[str, Any]:
-    """The inputs cropped to ``size`` along one dim."""
+def shorten(inputs: Mapping[str, Any], dims: Dims, dim: str, size: int, *, at_start: bool = False) -> dict[str, Any]:
+    """The inputs cropped to ``size`` along one dim: the first positions, or the last where padding is ``at_start``."""
 
     def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
         for axis, name in dims.axes.get(path, {}).items():
             if name == dim:
-                tensor = tensor.narrow(axis, 0, size)
+                tensor = tensor.narrow(axis, tensor.shape[axis] - size if at_start else 0, size)
         return tensor.clone()
 
     return mapped(inputs, change)
 
 
-def pad(inputs: Mapping[str, Any], dims: Dims, dim: str, size: int, fill: Mapping[str, float | int]) -> dict[str, Any]:
-    """The inputs padded at the end to ``size`` along one dim, each tensor with its value from ``fill`` (default 0)."""
+def pad(
+    inputs: Mapping[str, Any], dims: Dims, dim: str, size: int, fill: Mapping[str, float | int], *, at_start: bool = False
+) -> dict[str, Any]:
+    """The inputs padded, at the end or ``at_start``, to ``size`` along one dim, each with its value from ``fill`` (else 0)."""
 
     def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
         for axis, name in dims.axes.get(path, {}).items():
@@ -248,7 +272,7 @@ def pad(inputs: Mapping[str, Any], dims: Dims, dim: str, size: int, fill: Mappin
                 shape = list(tensor.shape)
                 shape[axis] = size - tensor.shape[axis]
                 filler = torch.full(shape, fill.get(path, 0), dtype=tensor.dtype, device=tensor.device)
-                tensor = torch.cat([tensor, filler], axis)
+                tensor = torch.cat([filler, tensor] if at_start else [tensor, filler], axis)
         return tensor.clone()
 
     return mapped(inputs, change)
@@ -302,6 +326,14 @@ class FreshValues:
         if ints:
             yield "integers redrawn", change(ints, lambda path, tensor: self._integers(path, tensor, generator))
             yield "integers redrawn again", change(ints, lambda path, tensor: self._integers(path, tensor, generator))
+            narrow = [path for path in ints if path not in self.ranges]
+            if narrow:
+                # Without a vocabulary the observed values are all there is to draw from, often one: eager says whether
+                # their neighbours are values too.
+                yield "integers raised by 1", change(narrow, lambda _, tensor: tensor + 1)
+                yield "integers lowered by 1", change(narrow, lambda _, tensor: tensor - 1)
+                yield "integers in the last row raised by 1", change(narrow, _last_raised)
+                yield "integers halved", change(narrow, lambda _, tensor: tensor // 2)
             yield "integers shuffled", change(ints, lambda _, tensor: _shuffled(tensor, generator))
             yield (
                 "integers all at their least",
@@ -407,6 +439,13 @@ def _shuffled(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """The same values in another order."""
     order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
     return tensor.reshape(-1)[order].reshape(tensor.shape).clone()
+
+
+def _last_raised(_: str, tensor: torch.Tensor) -> torch.Tensor:
+    raised = tensor.clone()
+    if raised.ndim:
+        raised[-1] += 1
+    return raised
 
 
 def _coin(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

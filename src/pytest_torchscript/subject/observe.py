@@ -34,6 +34,9 @@ def is_candidate(model: torch.nn.Module) -> bool:
     """Whether a module can be the model under test: no ScriptModule, no loss, no metric."""
     if isinstance(model, (torch.jit.ScriptModule, torch.nn.modules.loss._Loss)):
         return False
+    if isinstance(model, torch.nn.utils.parametrize.ParametrizationList):
+        # Called whenever a parametrised weight is looked at.
+        return False
     names = [cls.__name__ for cls in type(model).__mro__]
     if any(cls.__module__.partition(".")[0] == "torchmetrics" for cls in type(model).__mro__) or "Metric" in names:
         return False
@@ -79,12 +82,16 @@ class Observer:
                 return call(module, *args, **kwargs)
             finally:
                 self._local.depth = depth
+        # As given: the call may write into its arguments. That it was accepted, and by what model (a lazy one takes its
+        # shape in its first call), is known only afterwards.
+        given = snapshot(args), snapshot(kwargs)
+        self._local.depth, self._local.inside = depth + 1, True
+        try:
+            result = call(module, *args, **kwargs)
+        finally:
+            self._local.depth, self._local.inside = depth, False
         key = signature_of(module)
         if key not in self._seen:
             self._seen.add(key)
-            self.calls.append(ObservedCall(module, snapshot(args), snapshot(kwargs)))
-        self._local.depth, self._local.inside = depth + 1, True
-        try:
-            return call(module, *args, **kwargs)
-        finally:
-            self._local.depth, self._local.inside = depth, False
+            self.calls.append(ObservedCall(module, *given))
+        return result

@@ -15,7 +15,7 @@ from torch.testing._comparison import default_tolerances
 
 from ..spec import Tolerance
 
-__all__ = ["Mismatch", "clone", "compare", "describe", "identical", "leaves", "map_tensors", "tensors"]
+__all__ = ["Mismatch", "clone", "compare", "describe", "identical", "join", "leaves", "map_tensors", "same_mapping", "tensors"]
 
 ROOT = "output"
 
@@ -54,7 +54,7 @@ def map_tensors(function: Any, value: Any) -> Any:
         return function(value)
     if isinstance(value, Mapping):
         entries = {key: map_tensors(function, entry) for key, entry in value.items()}
-        return entries if type(value) is dict else _same_mapping(value, entries)
+        return same_mapping(value, entries)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(map_tensors(function, entry) for entry in value))
     if _is_sequence(value):
@@ -63,7 +63,10 @@ def map_tensors(function: Any, value: Any) -> Any:
     return value
 
 
-def _same_mapping(value: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
+def same_mapping(value: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
+    """``entries`` as a mapping of ``value``'s class."""
+    if type(value) is dict:
+        return entries
     # A tokenizer's BatchEncoding or a ModelOutput is rebuilt as its own class where that works: forward may rely on it.
     try:
         return type(value)(entries)  # type: ignore[call-arg]

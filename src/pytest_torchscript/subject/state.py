@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import copy
 import operator
+import os
 import random
 import sys
 import warnings
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,7 +20,7 @@ from .outputs import identical
 
 __all__ = ["ModelState", "isolated"]
 
-_CONTAINERS = (list, dict, set)
+_CONTAINERS = (list, dict, set, collections.deque)
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
@@ -55,21 +58,40 @@ def _version(tensor: torch.Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
+def _vars(value: Any) -> dict[str, Any] | None:
+    """The attributes of a plain helper object, a cache or a config; None for anything that is more, or less, than that."""
+    cls = type(value)
+    if isinstance(value, (type, torch.nn.Module, torch.Tensor, ModuleType)) or callable(value):
+        return None
+    if cls.__module__.partition(".")[0] in ("builtins", "torch", "numpy", "threading", "_thread", "logging", "collections"):
+        return None
+    attributes = getattr(value, "__dict__", None)
+    return attributes if isinstance(attributes, dict) else None
+
+
 def _containers(value: Any, depth: int = 3) -> Iterator[Any]:
-    """The lists, dicts and sets reachable from an attribute; what an in-place append would change."""
-    if depth and isinstance(value, _CONTAINERS):
+    """The lists, dicts, sets and helper objects' attributes reachable from an attribute: what a call may write into."""
+    if not depth or value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return
+    if isinstance(value, _CONTAINERS):
         yield value
         for entry in value.values() if isinstance(value, dict) else value:
             yield from _containers(entry, depth - 1)
+    elif (attributes := _vars(value)) is not None:
+        yield from _containers(attributes, depth)
 
 
 def _loose_tensors(value: Any, depth: int = 3) -> Iterator[torch.Tensor]:
     """The tensors a plain attribute holds, itself or in containers."""
     if isinstance(value, torch.Tensor):
         yield value
-    elif depth and isinstance(value, (list, tuple, dict)):
+    elif depth and isinstance(value, (list, tuple, dict, collections.deque)):
         for entry in value.values() if isinstance(value, dict) else value:
             yield from _loose_tensors(entry, depth - 1)
+    elif depth and value is not None and not isinstance(value, (bool, int, float, str)):
+        attributes = _vars(value)
+        if attributes is not None:
+            yield from _loose_tensors(attributes, depth)
 
 
 class ModelState:
@@ -89,17 +111,22 @@ class ModelState:
         self._sneaky = False
         known = {id(saved.tensor) for saved in (*self._parameters, *self._buffers)}
         for prefix, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                # Its state is C++'s: parameters and buffers, which are saved above.
+                continue
             attributes = module.__dict__
             self._dicts.append((prefix, module, dict(attributes)))
             for name, value in attributes.items():
-                if isinstance(value, _CONTAINERS):
-                    for container in [value] if name in _REGISTRIES or not value else _containers(value):
-                        self._copies[id(container)] = container, copy.copy(container)
-                if name in _REGISTRIES or value is None or isinstance(value, (bool, int, float, str)):
+                if value is None or isinstance(value, (bool, int, float, str)):
                     continue
-                for tensor in _loose_tensors(value):
-                    if id(tensor) not in known:
-                        self._loose[id(tensor)] = _Saved(f"{prefix}.{name}".lstrip("."), tensor)
+                found = [value] if name in _REGISTRIES or (isinstance(value, dict) and not value) else _containers(value)
+                for container in found:
+                    if id(container) not in self._copies:
+                        self._copies[id(container)] = container, copy.copy(container)
+                if name not in _REGISTRIES:
+                    for tensor in _loose_tensors(value):
+                        if id(tensor) not in known and id(tensor) not in self._loose:
+                            self._loose[id(tensor)] = _Saved(f"{prefix}.{name}".lstrip("."), tensor)
 
     def changed_parameters(self) -> list[str]:
         """Names of the parameters whose values are no longer the saved ones."""
@@ -144,11 +171,10 @@ class ModelState:
         return False
 
     def _content_changed(self, value: Any) -> bool:
-        if isinstance(value, _CONTAINERS):
-            for container in _containers(value):
-                saved = self._copies.get(id(container))
-                if saved is not None and _content_differs(container, saved[1]):
-                    return True
+        for container in _containers(value):
+            saved = self._copies.get(id(container))
+            if saved is not None and _content_differs(container, saved[1]):
+                return True
         return any(
             id(tensor) in self._loose and self._loose[id(tensor)].changed(thorough=True) for tensor in _loose_tensors(value)
         )
@@ -167,7 +193,7 @@ class ModelState:
         for original, content in self._copies.values():
             if (original or content) and _content_differs(original, content):
                 original.clear()
-                if isinstance(original, list):
+                if isinstance(original, (list, collections.deque)):
                     original.extend(content)
                 else:
                     original.update(content)
@@ -212,6 +238,7 @@ def isolated() -> Iterator[None]:
     cpu_state = torch.get_rng_state()
     cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
     dtype = torch.get_default_dtype()
+    folder = os.getcwd()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     executor = torch._C._get_graph_executor_optimize()
@@ -231,6 +258,8 @@ def isolated() -> Iterator[None]:
         ):
             # Only then: the call imports a second's worth of torch's compiler.
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if os.getcwd() != folder:
+            os.chdir(folder)
         torch.set_rng_state(cpu_state)
         if cuda_states is not None:
             torch.cuda.set_rng_state_all(cuda_states)

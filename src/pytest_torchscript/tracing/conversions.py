@@ -18,7 +18,7 @@ import torch
 
 from .. import source
 
-__all__ = ["Conversion", "value_number", "watching"]
+__all__ = ["Conversion", "origin_of", "value_number", "watching"]
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,22 @@ _COMPARISONS = {"aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "ate
 _DIVISIONS = {"aten::remainder", "aten::fmod", "aten::floor_divide", "aten::div", "aten::mul"}
 
 
+# Operations whose result is, or shares the memory of, their first argument.
+_ALIASES = {"aten::lift_fresh", "aten::detach", "aten::alias", "aten::view", "aten::slice", "aten::select", "aten::to"}
+
+
+def origin_of(value: Any) -> Any:
+    """The traced value that ``value`` is another name, or a view, of."""
+    while value.node().kind() in _ALIASES:
+        value = next(iter(value.node().inputs()))
+    return value
+
+
 def _number_of(value: Any) -> float | None:
-    node = value.node()
+    node = origin_of(value).node()
     if node.kind() != "prim::Constant" or "value" not in node.attributeNames():
         return None
-    constant = value.toIValue()
+    constant = node.output().toIValue()
     if isinstance(constant, torch.Tensor):
         if constant.numel() != 1 or constant.is_meta or constant.is_complex():
             return None

@@ -1,0 +1,164 @@
+"""GitHub Actions: annotations at the model's own source line, as workflow commands.
+
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+# No `from __future__ import annotations`: it would give that name to something else than the function below.
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from ..baseline import State, cells_of
+from ..result import Finding, GateResult, Outcome, Status
+from .markdown import one_line
+
+__all__ = ["annotations", "locator", "looks_inside"]
+
+Locate = Callable[[str], str | None]
+
+# GitHub shows this many of each level a step and drops the rest without a word.
+_MOST = 10
+_MOST_GATES = 5
+_MOST_OF_A_MESSAGE = 1000
+_LEVELS = ("error", "warning", "notice")
+_INSTALLED = re.compile(r"(^|/)(site|dist)-packages/")
+
+
+def looks_inside(file: str) -> str | None:
+    """``file`` if it may lie in the repository: relative, and not of an installed package."""
+    path = PurePosixPath(file)
+    outside = path.is_absolute() or ".." in path.parts or "\\" in file or ":" in file or _INSTALLED.search(file)
+    return None if outside or not path.parts or file.startswith("<") else str(path)
+
+
+def locator(root: Path, repository: Path) -> Locate:
+    """How to find a finding's file in a checkout: findings are relative to ``root``, annotations to ``repository``.
+
+    The file of an installed package is given from its package on (``transformers/models/…``), which looks like one of
+    the repository; so only what is there counts.
+    """
+    top = os.path.realpath(repository)
+
+    def locate(file: str) -> str | None:
+        if looks_inside(file) is None:
+            return None
+        path = Path(os.path.realpath(root / file))
+        return looks_inside(path.relative_to(top).as_posix()) if path.is_relative_to(top) and path.is_file() else None
+
+    return locate
+
+
+@dataclass
+class _Annotation:
+    """One place and what is wrong there, for all gates that it fails."""
+
+    level: str
+    title: str
+    text: str
+    file: str | None = None
+    line: int | None = None
+    ids: list[str] = field(default_factory=list)
+
+
+def annotations(gates: Iterable[GateResult], *, stale: Iterable[str] = (), locate: Locate = looks_inside) -> list[str]:
+    """Workflow commands, one a line, to be printed as they are: errors, then warnings, then notices, at most 10 of each.
+
+    Errors are failing gates, those that regressed first, and what is stale; warnings are known failures, notices are new
+    gates that pass. What fails at one line for one reason in several gates is one annotation. Where there are more than
+    GitHub shows, the last one counts the rest.
+
+    Args:
+        gates: the results, judged.
+        stale: what :func:`~pytest_torchscript.baseline.stale` found.
+        locate: a finding's file relative to the repository, None if it is not in there; see :func:`locator`.
+    """
+    found: dict[tuple[object, ...], _Annotation] = {}
+    for gate in sorted(gates, key=lambda gate: (_rank(gate), gate.id, gate.nodeid)):
+        for entry in _of_gate(gate, locate):
+            known = found.setdefault((entry.level, entry.title, entry.file, entry.line, entry.file is None and gate.id), entry)
+            if gate.id not in known.ids:
+                known.ids.append(gate.id)
+    entries = list(found.values())
+    entries += [
+        _Annotation("error", "STALE", "recorded, and no test gates it: coverage was lost", ids=[s]) for s in sorted(stale)
+    ]
+    return [line for level in _LEVELS for line in _level(level, [entry for entry in entries if entry.level == level])]
+
+
+def _rank(gate: GateResult) -> int:
+    if gate.failed:
+        order = (State.REGRESSED.value, State.NEW.value, None)
+        return order.index(gate.baseline) if gate.baseline in order else len(order)
+    return 10
+
+
+def _of_gate(gate: GateResult, locate: Locate) -> list[_Annotation]:
+    """An annotation for each failing check; for a gate that only its baseline judges otherwise, one for the gate."""
+    state = gate.baseline or ""
+    if gate.outcome is Outcome.SKIPPED or not (gate.failed or gate.outcome is Outcome.XFAILED or state == State.NEW.value):
+        return []
+    level = "error" if gate.failed else "warning" if gate.outcome is Outcome.XFAILED else "notice"
+    why = [gate.reason] if gate.reason else []
+    entries = []
+    for cell in gate.cells:
+        for check in cell.checks:
+            if check.status is Status.FAILED and check.verdict is not None:
+                place = _place(check.findings, locate)
+                message = next((f.message for f in check.findings if f.message.strip()), f"the check {check.name} failed")
+                hint = next((f.hint for f in check.findings if f.hint), None)
+                lines = [message, *([f"remedy: {hint}"] if hint else []), *why]
+                title = " ".join(filter(None, [state, check.verdict.value]))
+                entries.append(_Annotation(level, title, _text(lines), *place))
+    if not entries:
+        verdict = next((record.verdict for record in cells_of(gate).values() if record.failures), "")
+        entries.append(_Annotation(level, " ".join(filter(None, [state, verdict])) or "failed", _text(why or ["see the log"])))
+    return entries
+
+
+def _place(findings: Sequence[Finding], locate: Locate) -> tuple[str | None, int | None]:
+    for finding in findings:
+        if finding.file and finding.line and finding.line > 0:
+            file = locate(finding.file)
+            if file is not None:
+                return file, finding.line
+    return None, None
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "\n".join(one_line(line, _MOST_OF_A_MESSAGE) for line in lines)
+
+
+def _level(level: str, entries: Sequence[_Annotation]) -> list[str]:
+    shown = entries if len(entries) <= _MOST else entries[: _MOST - 1]
+    lines = [_command(entry) for entry in shown]
+    left = entries[len(shown) :]
+    if left:
+        ids = list(dict.fromkeys(id for entry in left for id in entry.ids))
+        text = f"{len(left):,} more of {len(entries):,}: {_some(ids)}; the summary and the JSON report have all"
+        lines.append(_command(_Annotation(level, "more", text)))
+    return lines
+
+
+def _some(ids: Sequence[str]) -> str:
+    named = ", ".join(one_line(id, 200) for id in ids[:_MOST_GATES])
+    return f"{named} and {len(ids) - _MOST_GATES:,} more" if len(ids) > _MOST_GATES else named
+
+
+def _command(entry: _Annotation) -> str:
+    properties = {"title": f"torchscript {one_line(entry.title, 200)}"}
+    if entry.file is not None:
+        properties = {"file": entry.file, "line": str(entry.line), **properties}
+    told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
+    text = f"{_some(entry.ids)}: {entry.text}" if entry.ids else entry.text
+    return f"::{entry.level} {told}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    """A command's message: one line, whatever it holds."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(one_line(text)).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,248 @@
+"""The JUnit report, for dashboards: one suite, a testcase for each cell and check. Written by the package ``junit-xml``.
+
+Dashboards keep their history by suite, classname and name, so these never hold what changes from run to run:
+``torchscript`` / ``torchscript.<id>`` / ``<target>[b<batch>,s<seq>].<check>``. What is true of a gate and of no check of
+it (it crashed, it did not run, its baseline failed it, the baseline has it and no test does) is a testcase called ``gate``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..baseline import State
+from ..files import write_text
+from ..result import Outcome, Status, Verdict
+
+__all__ = ["render", "write"]
+
+_SUITE = "torchscript"
+_GATE = "gate"
+_MOST_OF_A_MESSAGE = 500  # characters; where pytest's own --junitxml cuts
+_MOST_OF_A_BODY = 64 * 1024  # bytes; readers break on bodies of megabytes
+_HEAD_OF_A_BODY = 48 * 1024
+_TAIL_OF_A_BODY = 15 * 1024
+
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
+# What XML 1.0 cannot hold, and the C1 controls, which it advises against (https://www.w3.org/TR/xml/#charsets).
+_UNFIT = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One testcase. ``type``, ``message`` and ``body`` say why it failed or was skipped."""
+
+    classname: str
+    name: str
+    seconds: float
+    status: Status
+    type: str = ""
+    message: str = ""
+    body: str = ""
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """The JSON document (:mod:`.json`) as JUnit XML, valid against the schema of Jenkins' xUnit plugin."""
+    gates = sorted(document["gates"], key=lambda gate: (gate["id"], gate["nodeid"]))
+    cases = [case for gate in gates for case in _of_gate(gate)]
+    cases += [_stale(entry) for entry in sorted(document.get("stale", ()))]
+    return _xml(_unique(cases), document["environment"])
+
+
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write the report whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written; what was there before is untouched.
+    """
+    write_text(path, render(document))
+
+
+# From gates to testcases
+
+
+def _of_gate(gate: Mapping[str, Any]) -> Iterator[_Case]:
+    cases = [_of_check(gate, cell, check) for cell in gate["cells"] for check in cell["checks"]]
+    yield from cases
+    outcome, state, reason = gate["outcome"], gate.get("baseline"), gate.get("reason")
+    whole = _Case(classname=_classname(gate), name=_GATE, seconds=gate["seconds"], status=Status.PASSED)
+    failures = {case.type for case in cases if case.status is Status.FAILED}
+    if outcome == Outcome.CRASHED:
+        if Verdict.CRASHED not in failures:
+            yield _failed(whole, Verdict.CRASHED, reason or "the process died or hung", _about(gate))
+    elif outcome == Outcome.FAILED and (not failures or state == State.FIXED):
+        # The baseline failed it (what failed passes now, or a dim that was dynamic is not), or nothing was judged.
+        otherwise = f"baseline: {state}" if state else "nothing was judged"
+        yield _failed(whole, state or "Failed", reason or otherwise, _about(gate))
+    elif not cases and outcome == Outcome.XFAILED:
+        yield _skipped(whole, f"known: {reason or 'the gate was expected to fail'}", _about(gate))
+    elif not cases and outcome == Outcome.SKIPPED:
+        yield _skipped(whole, reason or "the gate did not run", _about(gate))
+    elif not cases:
+        yield whole
+
+
+def _stale(entry: str) -> _Case:
+    """What is recorded and gated by no test: the id of a gate, or ``<id> <cell>``."""
+    id, _, cell = entry.partition(" ")
+    name = f"{cell}.{_GATE}" if cell else _GATE
+    case = _Case(classname=f"{_SUITE}.{id}", name=name, seconds=0.0, status=Status.FAILED)
+    return _failed(case, State.STALE.value, "recorded in the baseline, and no test gates it: coverage was lost")
+
+
+def _of_check(gate: Mapping[str, Any], cell: Mapping[str, Any], check: Mapping[str, Any]) -> _Case:
+    case = _Case(classname=_classname(gate), name=_name(cell, check), seconds=check["seconds"], status=Status(check["status"]))
+    if case.status is Status.SKIPPED:
+        return _skipped(case, check["reason"] or "no reason given")
+    if case.status is Status.PASSED:
+        return case
+    verdict = str(check["verdict"])
+    messages = (str(finding["message"]) for finding in check["findings"])
+    message = next((text for text in messages if text.strip()), check["reason"] or f"the check {check['name']} failed")
+    body = "\n".join([*_findings(check["findings"] or [{"message": message}]), *_about(gate)])
+    if gate["outcome"] == Outcome.XFAILED:
+        # A failure that everyone knows of does not redden a dashboard; one that is new does.
+        why = f" ({gate['reason']})" if gate.get("reason") else ""
+        return _skipped(case, f"known {verdict}{why}: {message}", [body])
+    return _failed(case, verdict, message, [body])
+
+
+def _failed(case: _Case, type: str, message: str, lines: Iterable[str] = ()) -> _Case:
+    # A verdict is a text, but its str() is not the text.
+    name = type.value if isinstance(type, Verdict) else type
+    return replace(case, status=Status.FAILED, type=name, message=message, body="\n".join(lines) or message)
+
+
+def _skipped(case: _Case, message: str, lines: Iterable[str] = ()) -> _Case:
+    return replace(case, status=Status.SKIPPED, message=message, body="\n".join(lines))
+
+
+def _classname(gate: Mapping[str, Any]) -> str:
+    return f"{_SUITE}.{gate['id']}"
+
+
+def _name(cell: Mapping[str, Any], check: Mapping[str, Any]) -> str:
+    """``torchscript[b2,s16].trace``; a size that the inputs do not have is left out, and empty brackets too."""
+    sizes = [f"{letter}{cell[size]}" for letter, size in (("b", "batch_size"), ("s", "seq_len")) if cell[size] is not None]
+    return f"{cell['target']}{'[' + ','.join(sizes) + ']' if sizes else ''}.{check['name']}"
+
+
+def _findings(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Every finding in full: the message, the leaf, the amounts, the line, and each remedy once."""
+    remedies: set[str] = set()
+    for finding in findings:
+        yield str(finding["message"])
+        if finding.get("path"):
+            yield f"  path       {finding['path']}"
+        if finding.get("details"):
+            amounts = (f"{name}={_plain(value)}" for name, value in sorted(finding["details"].items()))
+            yield f"  amounts    {', '.join(amounts)}"
+        if finding.get("file"):
+            line = f":{finding['line']}" if finding.get("line") else ""
+            function = f" in {finding['function']}" if finding.get("function") else ""
+            source = f":   {finding['source']}" if finding.get("source") else ""
+            yield f"  {finding.get('where') or 'at':<9}  {finding['file']}{line}{function}{source}"
+        if finding.get("hint") and finding["hint"] not in remedies:
+            remedies.add(finding["hint"])
+            yield f"  remedy     {finding['hint']}"
+
+
+def _about(gate: Mapping[str, Any]) -> Iterator[str]:
+    """What holds for all of a gate: its baseline, why it did not run, how to run it again."""
+    if gate.get("reason"):
+        yield str(gate["reason"])
+    if gate.get("baseline"):
+        yield f"  baseline   {gate['baseline']}"
+    if gate["nodeid"]:
+        yield f"  reproduce  pytest {shlex.quote(gate['nodeid'])}"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _unique(cases: Iterable[_Case]) -> list[_Case]:
+    """The cases with names that no other has: a dashboard would take two of one name for one."""
+    seen: Counter[tuple[str, str]] = Counter()
+    named = []
+    for case in cases:
+        # In attributes, a line is a line: what breaks it would break whatever lists the names.
+        clean = replace(case, classname=_line(case.classname), name=_line(case.name))
+        key = (clean.classname, clean.name)
+        seen[key] += 1
+        named.append(replace(clean, name=f"{clean.name}#{seen[key]}") if seen[key] > 1 else clean)
+    return named
+
+
+# From testcases to XML
+
+
+def _xml(cases: Sequence[_Case], environment: Mapping[str, Any]) -> str:
+    """The one place that knows ``junit-xml``, and that undoes what it gets wrong:
+
+    its attribute ``disabled`` is in no schema; it writes 1e-9 s as ``1e-09`` and leaves 0 s out; it drops a failure
+    without message and body, and so reports a pass; it strips control characters down to debris, and stops at a lone
+    surrogate. So its texts are cleaned before it sees them, its times are set after, and it does not write the file.
+    """
+    # Here, so that a run which writes no JUnit does not load it.
+    from junit_xml import TestCase, TestSuite
+
+    built = []
+    for case in cases:
+        entry = TestCase(case.name, classname=case.classname, allow_multiple_subelements=True)
+        if case.status is Status.FAILED:
+            entry.add_failure_info(_message(case.message) or case.type, _body(case.body), case.type)
+        elif case.status is Status.SKIPPED:
+            entry.add_skipped_info(_message(case.message), _body(case.body))
+        built.append(entry)
+    versions = {_line(str(name)): _line(str(value)) for name, value in environment.items() if value is not None}
+    suite = TestSuite(_SUITE, built, properties=versions).build_xml_doc()
+    suite.attrib.pop("disabled", None)
+    milliseconds = [_milliseconds(case.seconds) for case in cases]
+    for element, duration in zip(suite.iter("testcase"), milliseconds, strict=True):
+        element.set("time", f"{duration / 1000:.3f}")
+    suite.set("time", f"{sum(milliseconds) / 1000:.3f}")
+    root = ElementTree.Element("testsuites", {name: suite.get(name) for name in ("tests", "failures", "errors", "time")})
+    root.append(suite)
+    ElementTree.indent(root, " ")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def _milliseconds(seconds: Any) -> int:
+    """Whole milliseconds; a time that is none (infinite, negative) is 0."""
+    return round(seconds * 1000) if isinstance(seconds, (int, float)) and math.isfinite(seconds) and seconds > 0 else 0
+
+
+def _clean(text: str) -> str:
+    """Text that XML can hold: colours are dropped, any other character it cannot hold is written as an escape."""
+    text = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+    return _UNFIT.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else f"\\u{ord(found[0]):04x}", text)
+
+
+def _line(text: str) -> str:
+    return " ".join(_clean(text).split())
+
+
+def _message(text: str) -> str:
+    """One line, and not a long one; of megabytes no more is read than that takes."""
+    line = _line(text[: 100 * _MOST_OF_A_MESSAGE])
+    return line if len(line) <= _MOST_OF_A_MESSAGE else line[: _MOST_OF_A_MESSAGE - 1] + "…"
+
+
+def _body(text: str) -> str:
+    """The text, or the head and the tail of one that is too long."""
+    if len(text) <= _MOST_OF_A_BODY:
+        whole = _clean(text)
+        if len(whole.encode()) <= _MOST_OF_A_BODY:
+            return whole
+    head = _clean(text[:_HEAD_OF_A_BODY]).encode()[:_HEAD_OF_A_BODY].decode(errors="ignore")
+    tail = _clean(text[-_TAIL_OF_A_BODY:]).encode()[-_TAIL_OF_A_BODY:].decode(errors="ignore")
+    return f"{head}\n[… the middle of {len(text)} characters is left out here; the JSON report has it …]\n{tail}"

@@ -1,0 +1,100 @@
+"""The check ``target``: what the deployment target adds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pytest_torchscript.result import Status, Verdict
+
+from .alone import alone, cell
+
+X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
+FLOPS = 2 * 2 * 6 * 4 * 8
+"""Of a linear layer from 4 to 8 at X: a product and a sum for each of 2 x 6 rows."""
+
+
+class Heads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.small, self.large = nn.Linear(4, 2), nn.Linear(4, 200)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.small(x), self.large(x)
+
+
+def test_without_a_budget_there_is_nothing_to_check() -> None:
+    """The reason says what would make it a check."""
+    result = alone("target", nn.Linear(4, 8), (X,))
+    assert (result.status, result.reason) == (
+        Status.SKIPPED,
+        "the torchscript target adds nothing without max_flops",
+    )
+
+
+@pytest.mark.parametrize("budget", [FLOPS, FLOPS * 10])
+def test_a_call_within_the_budget_passes_with_its_figures(budget: int) -> None:
+    """The budget itself is still within."""
+    result = alone("target", nn.Linear(4, 8), (X,), max_flops=budget)
+    assert (result.status, result.findings) == (Status.PASSED, ())
+    assert result.metrics == {"flops": FLOPS, "max_flops": budget}
+
+
+def test_a_call_beyond_the_budget_fails_with_its_figures() -> None:
+    """How many, how far beyond, against which budget."""
+    result = alone("target", nn.Linear(4, 8), (X,), max_flops=FLOPS / 2)
+    assert result.verdict is Verdict.TARGET_FAILURE
+    (finding,) = result.findings
+    assert finding.message.startswith("one call takes 768 floating-point operations, 2.00 times the budget of 384")
+    assert finding.details == {"flops": FLOPS, "max_flops": FLOPS / 2}
+    assert result.metrics == {"flops": FLOPS, "max_flops": FLOPS / 2}
+
+
+def test_the_dearest_module_is_named() -> None:
+    """That is where to save."""
+    (finding,) = alone("target", Heads(), (X,), max_flops=1).findings
+    assert "most in Heads.large (19,200)" in finding.message
+
+
+def test_the_budget_holds_at_the_traced_size() -> None:
+    """A longer cell costs more."""
+    spec = {"max_flops": FLOPS}
+    assert cell(nn.Linear(4, 8), (X,), **spec).verdict == "ok"
+    assert cell(nn.Linear(4, 8), (X,), seq_len=12, **spec).verdict == "TargetFailure"
+
+
+def test_a_budget_is_judged_without_weights() -> None:
+    """Operations are counted on the meta device."""
+    result = cell(nn.Linear(4, 8), (X,), max_flops=1, weights="meta").check("target")
+    assert result.metrics["flops"] == FLOPS
+
+
+def test_a_call_that_cannot_be_counted_fails() -> None:
+    """Without weights, what looks at values does not run."""
+
+    class Looking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if x.sum() > 0 else x
+
+    result = cell(Looking(), (X,), max_flops=1, weights="meta").check("target")
+    assert result.verdict is Verdict.TARGET_FAILURE
+    assert "meta" in result.findings[0].message
+
+
+def test_counting_leaves_the_model_alone() -> None:
+    """No hook stays behind."""
+    model = nn.Linear(4, 8)
+    alone("target", model, (X,), max_flops=FLOPS)
+    assert not model._forward_hooks
+    assert not model._forward_pre_hooks
+
+
+def test_a_failed_eager_skips_it() -> None:
+    """What does not run cannot be counted."""
+
+    class Raising(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ValueError("no")
+
+    assert cell(Raising(), (X,), max_flops=1).check("target").reason == "eager failed"

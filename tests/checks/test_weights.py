@@ -1,0 +1,153 @@
+"""The check ``weights``: tied parameters, and parameters that a call overwrites."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pytest_torchscript.result import Status, Verdict
+
+from .alone import NOT_ASKED, alone, cell, guilty, place
+
+IDS = torch.randint(0, 50, (2, 6), generator=torch.Generator().manual_seed(0))
+X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
+
+
+class Tied(nn.Module):
+    def __init__(self, tie: bool = True) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(50, 8)
+        self.head = nn.Linear(8, 50, bias=False)
+        if tie:
+            self.head.weight = self.embedding.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        out: Tensor = self.head(self.embedding(ids))
+        return out
+
+
+class Halving(nn.Module):
+    """Renormalises its weight in every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4))
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * self.scale
+        self.weight.data.div_(self.weight.data.norm())  # guilty
+        return y @ self.weight
+
+
+def test_weights_that_are_not_tied_are_nothing_to_tell() -> None:
+    """No tie, no bytes, no finding."""
+    result = alone("weights", Tied(tie=False), (IDS,))
+    assert (result.status, result.findings) == (Status.PASSED, ())
+    assert result.metrics == {"tied": [], "cloned_bytes": 0}
+
+
+def test_tied_weights_are_found_and_what_becomes_of_them() -> None:
+    """Both names, the bytes, and whether the loaded program still shares them."""
+    result = alone("weights", Tied(), (IDS,))
+    assert result.status is Status.PASSED
+    (tie,) = result.metrics["tied"]
+    assert tie["names"] == ["embedding.weight", "head.weight"]
+    assert tie["bytes"] == 50 * 8 * 4
+    assert tie["kept"] in (True, False)
+    assert result.metrics["cloned_bytes"] == (0 if tie["kept"] else 50 * 8 * 4)
+    (note,) = result.findings
+    assert note.message.startswith("embedding.weight and head.weight are tied, ")
+    assert note.path == "embedding.weight"
+
+
+def test_a_clone_is_told_with_its_price(monkeypatch: object) -> None:
+    """A parameter viewed under two names is saved once or twice; the cost is in bytes."""
+
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            base = torch.randn(8, 8)
+            self.left = nn.Parameter(base)
+            self.right = nn.Parameter(base)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.left[:4] + x @ self.right[:4]
+
+    result = alone("weights", Views(), (X,))
+    (tie,) = result.metrics["tied"]
+    assert tie["names"] == ["left", "right"]
+    (note,) = result.findings
+    expected = "and stay so" if tie["kept"] else "but cloned: 256 bytes more"
+    assert note.message.endswith(expected)
+
+
+def test_parts_of_one_storage_are_not_tied() -> None:
+    """Two slices of a fused weight are two parameters."""
+
+    class Slices(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            base = torch.randn(8, 4)
+            self.top, self.bottom = nn.Parameter(base[:4]), nn.Parameter(base[4:])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.top + x @ self.bottom
+
+    assert alone("weights", Slices(), (X,)).metrics["tied"] == []
+
+
+def test_an_overwritten_parameter_fails_at_its_line() -> None:
+    """Which one, who overwrites it, where, and what to do instead."""
+    result = alone("weights", Halving(), (X,), atol=1e9, rtol=1e9)
+    assert result.verdict is Verdict.WEIGHTS_CHANGED
+    (finding,) = result.findings
+    assert finding.message == "parameter 'weight' is overwritten when the model is called"
+    assert (finding.path, finding.where, {place(finding)}) == ("weight", "written at", guilty(Halving))
+    assert finding.hint is not None
+
+
+def test_the_parameters_are_back_after_the_gate() -> None:
+    """Whatever a call made of them."""
+    model = Halving()
+    before = model.weight.detach().clone()
+    address = model.weight.data_ptr()
+    cell(model, (X,), atol=1e9, rtol=1e9)
+    assert torch.equal(model.weight, before)
+    assert model.weight.data_ptr() == address
+
+
+def test_a_program_that_fails_is_no_crash() -> None:
+    """Where the marker skips the checks that would have said so."""
+
+    class Refusing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if not torch.jit.is_tracing():
+                return x
+            calls = torch.tensor([0.0])
+            calls.add_(1)
+            out: Tensor = torch.jit.script(_check)(x, calls)
+            return out
+
+    skip = dict.fromkeys(("equivalence", "values", "shapes", "padding", "roundtrip"), NOT_ASKED)
+    assert cell(Refusing(), (X,), skip=skip).check("weights").verdict is not Verdict.CRASHED
+
+
+def _check(x: Tensor, calls: Tensor) -> Tensor:
+    if bool(calls.sum() > 1.5):
+        raise ValueError("too late")
+    return x
+
+
+def test_it_needs_a_loaded_program() -> None:
+    """Without the round trip nothing can be said of clones."""
+    found = cell(Tied(), (IDS,), skip={"roundtrip": NOT_ASKED})
+    result = found.check("weights")
+    assert result.status is Status.PASSED
+    assert result.metrics["tied"][0]["kept"] is None
+    assert result.findings == ()
+
+
+def test_meta_weights_skip_it() -> None:
+    """There is no storage to share."""
+    assert cell(Tied(), (IDS,), weights="meta").check("weights").reason == "meta weights"
