@@ -233,6 +233,20 @@ def test_a_gate_in_which_nothing_ran_fails() -> None:
 # What an integer input may hold
 
 
+def test_a_mask_that_marks_padding_is_read_so() -> None:
+    """``src_key_padding_mask`` is True where nothing is: shorter inputs are padded with True."""
+
+    class Encoder(nn.Module):
+        def forward(self, x: Tensor, src_key_padding_mask: Tensor) -> Tensor:
+            kept = (~src_key_padding_mask)[..., None].to(x.dtype)
+            return (x * kept).sum(1) / kept.sum(1)
+
+    inputs = {"x": X, "src_key_padding_mask": torch.arange(16)[None] >= torch.tensor([16, 11])[:, None]}
+    cell = only(judged(Encoder(), inputs, mask="src_key_padding_mask"))
+    assert cell.verdict == "ok"
+    assert cell.check("padding").status is Status.PASSED
+
+
 def test_ids_are_drawn_from_the_embedding_that_takes_them() -> None:
     """The vocabulary is seen in one run; no id beyond it is ever tried."""
 
@@ -459,6 +473,61 @@ def test_a_transformers_model_is_traced_as_tuples_without_editing_its_config() -
     outputs = only(judged(model, None, seq_len=8)).check("eager").metrics["outputs"]
     assert list(outputs) == ["[0]", "[1]"]
     assert model.config.to_dict() == before
+
+
+def llama() -> Any:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    return transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=99,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=24,
+            pad_token_id=0,
+        )
+    )
+
+
+def test_a_decoder_is_traced_without_its_cache() -> None:
+    """A cache is no tensor: the logits are the only output."""
+    ids = torch.arange(1, 13).reshape(2, 6)
+    cell = only(judged(llama(), {"input_ids": ids}))
+    assert cell.verdict == "ok"
+    assert list(cell.check("eager").metrics["outputs"]) == ["[0]"]
+
+
+def test_what_a_forward_does_not_take_is_not_given() -> None:
+    """A model of one's own on the library's base class may know neither argument."""
+    transformers = pytest.importorskip("transformers")
+
+    class Own(transformers.PreTrainedModel):  # type: ignore[misc, name-defined]
+        config_class = transformers.PretrainedConfig
+
+        def __init__(self) -> None:
+            super().__init__(transformers.PretrainedConfig())
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.linear(x)
+            return out
+
+    model = Own()
+    assert gate.as_deployed(model, gate.call_of(model, (X,)), ModelState(model)).constants == {}
+    assert only(judged(model)).verdict == "ok"
+
+
+def test_the_empty_cache_of_a_first_step_is_none() -> None:
+    """What ``generate`` hands to its first step was observed, and says nothing."""
+    transformers = pytest.importorskip("transformers")
+    ids = torch.arange(1, 13).reshape(2, 6)
+    model = llama()
+    observed = gate.call_of(model, {"input_ids": ids, "past_key_values": transformers.DynamicCache(), "use_cache": True})
+    call = gate.as_deployed(model, observed, ModelState(model))
+    assert call.constants == {"past_key_values": None, "use_cache": False, "return_dict": False}
 
 
 def test_other_models_are_called_as_they_are() -> None:

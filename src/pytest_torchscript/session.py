@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import json
 import platform
@@ -22,7 +23,7 @@ from .naming import default_id, slug
 from .reports import json as json_report
 from .reports import terminal
 from .result import GateResult, Outcome
-from .spec import GateSpec, parse_arguments, parse_option
+from .spec import GateSpec, nearest, parse_arguments, parse_option
 
 if TYPE_CHECKING:
     from .gate import Subject
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["GATES", "USAGE_ERROR", "Gatekeeper", "Request", "Results", "Settings", "sendable"]
 
 MARKER = "torchscript"
+_NOTHING = object()
 USAGE_ERROR = "torchscript_usage_error"
 
 
@@ -50,6 +52,14 @@ class _Body:
     returned: Any = None
     observer: Any = None
     narrowed: dict[type, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """An observed model that cannot be judged, and why."""
+
+    model: Any
+    reason: str
 
 
 GATES = pytest.StashKey[tuple[Request, ...]]()
@@ -110,6 +120,7 @@ class Gatekeeper:
         self._config = config
         self._settings = settings
         self._owners: dict[str, str] = {}
+        self._failed_inside: set[str] = set()
 
     # Collection
 
@@ -163,25 +174,50 @@ class Gatekeeper:
             for argument in ("model", "inputs"):
                 name = getattr(spec, argument)
                 if isinstance(name, str) and not self._has_fixture(item, name):
-                    raise SpecError(f"@pytest.mark.torchscript: {argument}={name!r} names no fixture that this test can use")
+                    raise SpecError(
+                        f"@pytest.mark.torchscript: {argument}={name!r} names no fixture that this test can use"
+                        f"{self._nearest_fixture(item, name)}"
+                    )
             yield Request(spec=spec, id=self._id(item, spec, layer, index), layers=layers)
 
     def _id(self, item: pytest.Item, spec: GateSpec, layer: Mapping[str, Any], index: int) -> str:
+        """The gate's name: stable from run to run, and no other gate's."""
         if spec.id is None:
-            return default_id(item.nodeid) + (f"-{index + 1}" if index else "")
+            name = default_id(item.nodeid) + (f"-{index + 1}" if index else "")
+            if self._owners.setdefault(name, item.nodeid) != item.nodeid:
+                # Node ids that differ only in characters an id cannot hold are told apart by a digest.
+                name = f"{name}-{hashlib.sha256(item.nodeid.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+                self._owners[name] = item.nodeid
+            return name
         parameters = getattr(getattr(item, "callspec", None), "id", "")
         marks = getattr(getattr(item, "callspec", None), "marks", ())
         own = any(mark.name == MARKER and mark.kwargs.get("id") == spec.id for mark in marks)
         # One marker over many parameter sets, or on a class, is many gates: the id alone would not tell them apart.
         name = spec.id
-        if "id" not in layer:
+        if "id" not in layer or not self._on_function(item, spec.id):
             name = f"{name}-{slug(item.name)}"
         elif parameters and not own:
             name = f"{name}-{slug(parameters)}"
-        owner = self._owners.setdefault(name, item.nodeid)
-        if owner != item.nodeid:
-            raise SpecError(f"@pytest.mark.torchscript: id {name!r} is taken by {owner}; ids are unique in every report")
+        owner = f"{item.nodeid}, marker {index + 1}"
+        taken = self._owners.setdefault(name, owner)
+        if taken != owner:
+            raise SpecError(
+                f"@pytest.mark.torchscript: id {name!r} is taken by {taken.partition(',')[0]}; ids are unique in every report"
+            )
         return name
+
+    @staticmethod
+    def _on_function(item: pytest.Item, id: str) -> bool:
+        """Whether a marker of the test itself, not of its class or module, gives this id."""
+        return any(mark.name == MARKER and mark.kwargs.get("id") == id for mark in item.own_markers)
+
+    @staticmethod
+    def _nearest_fixture(item: pytest.Item, name: str) -> str:
+        manager = item.session._fixturemanager
+        # pytest has no public list of fixtures; the tables it keeps are keyed by name.
+        tables = [table for attribute, table in vars(manager).items() if attribute.startswith("_arg2") and table]
+        known = {str(known) for table in tables for known in table if Gatekeeper._has_fixture(item, str(known))}
+        return nearest(name, sorted(known)) if known else ""
 
     @staticmethod
     def _has_fixture(item: pytest.Item, name: str) -> bool:
@@ -196,11 +232,14 @@ class Gatekeeper:
         if not requests:
             return (yield)
         found = item.stash.setdefault(_FOUND, [])
+        self._failed_inside.discard(item.nodeid)
         body = _Body()
         try:
             with self._watched(item, requests, body):
                 outcome = yield
             reason = _unittest_failure(item)
+            if item.nodeid in self._failed_inside:
+                reason = "a subtest failed"
         except BaseException as error:
             _not_run(item, requests, f"the test itself {'was skipped' if _is_skip(error) else 'failed'}")
             raise
@@ -208,14 +247,24 @@ class Gatekeeper:
             _not_run(item, requests, reason)
             return outcome
         if not item.stash.get(_EXPLICIT, False):
-            results = [result for request in requests for result in self._gate(item, request, body)]
-            found.extend(results)
-            failing = [result for result in results if result.failed]
+            for request in requests:
+                try:
+                    found.extend(self._gate(item, request, body))
+                except BaseException as error:
+                    # A fixture that skips, a timeout, an exit: the test ends so, and the report says why.
+                    found.append(_cut_off(item, request, error))
+                    raise
+            failing = [result for result in found if result.failed]
             if failing:
                 blocks = "\n\n".join(terminal.failure_block(result) for result in failing)
                 text = f"{', '.join(dict.fromkeys(map(terminal.headline, failing)))}\n{blocks}"
                 pytest.fail(sendable(text), pytrace=False)
         return outcome
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Notice a failed subtest: it is reported while the body still runs, and raises nothing there."""
+        if report.when == "call" and report.failed:
+            self._failed_inside.add(report.nodeid)
 
     def _watched(self, item: pytest.Item, requests: tuple[Request, ...], body: _Body) -> ExitStack:
         """Watch the module calls of the body, and catch what it returns."""
@@ -254,6 +303,9 @@ class Gatekeeper:
             name = request.id
             if len(subjects) > 1:
                 name = _free(f"{name}-{slug(type(subject.model).__name__)}", taken)
+            if isinstance(subject, Unfit):
+                yield GateResult.judged(name, item.nodeid, gate.refused(subject.reason, request.spec))
+                continue
             yield gate.judge(subject, request.spec, id=name, nodeid=item.nodeid, root=root)
 
     def check(self, item: pytest.Item, model: Any, inputs: Any, arguments: Mapping[str, Any]) -> GateResult:
@@ -263,6 +315,7 @@ class Gatekeeper:
             SpecError: an impossible argument.
             GateFailed: the gate failed.
         """
+        __tracebackhide__ = True
         from . import gate
 
         item.stash[_EXPLICIT] = True
@@ -287,28 +340,34 @@ class Gatekeeper:
 
     # The subject
 
-    def _subjects(self, item: pytest.Item, spec: GateSpec, body: _Body) -> list[Subject]:
+    def _subjects(self, item: pytest.Item, spec: GateSpec, body: _Body) -> list[Subject | Unfit]:
         """The models to judge, each with its call, by the order of precedence of the contract."""
         from . import gate
 
         models, given = self._models(item, spec, body)
         asked = self._inputs(item, spec)
-        subjects = []
+        subjects: list[Subject | Unfit] = []
         for model in models:
-            gate.check_model(model)
-            call = None
-            if asked is not None:
-                call = gate.call_of(model, asked)
-            elif given is not None:
-                call = gate.call_of(model, given)
-            else:
-                seen = self._observed(model, body)
-                if seen is not None:
-                    call = gate.bind(model, seen.args, seen.kwargs)
-                elif self._has_fixture(item, "torchscript_inputs"):
-                    call = gate.call_of(model, item._request.getfixturevalue("torchscript_inputs"))  # type: ignore[attr-defined]
-            subjects.append(gate.Subject(model=model, call=call))
-        return subjects
+            try:
+                subjects.append(self._subject(item, gate.check_model(model), body, asked, given))
+            except SubjectError as error:
+                subjects.append(Unfit(model, str(error)))
+        # A part that takes no tensor, called beside the model, is not what the test is about.
+        fit = [subject for subject in subjects if not isinstance(subject, Unfit)]
+        return [*fit] if fit and spec.model is None else subjects
+
+    def _subject(self, item: pytest.Item, model: Any, body: _Body, asked: Any, given: Any) -> Subject:
+        """A model with its call, by the order of precedence of the contract; without one, inputs are synthesised."""
+        from . import gate
+
+        call = None
+        if asked is not _NOTHING or given is not None:
+            call = gate.call_of(model, given if asked is _NOTHING else asked)
+        elif (seen := self._observed(model, body)) is not None:
+            call = gate.bind(model, seen.args, seen.kwargs)
+        elif self._has_fixture(item, "torchscript_inputs"):
+            call = gate.call_of(model, item._request.getfixturevalue("torchscript_inputs"))  # type: ignore[attr-defined]
+        return gate.Subject(model=model, call=call)
 
     def _models(self, item: pytest.Item, spec: GateSpec, body: _Body) -> tuple[list[Any], Any]:
         from .gate import is_module
@@ -376,6 +435,9 @@ class Gatekeeper:
         return next((call for test in alike for call in calls if test(call)), None)
 
     def _inputs(self, item: pytest.Item, spec: GateSpec) -> Any:
+        """What ``inputs=`` stands for; ``_NOTHING`` without it, for a fixture may give None by mistake."""
+        if spec.inputs is None:
+            return _NOTHING
         if isinstance(spec.inputs, str):
             return item._request.getfixturevalue(spec.inputs)  # type: ignore[attr-defined]
         if callable(spec.inputs) and not isinstance(spec.inputs, Mapping):
@@ -422,6 +484,12 @@ def _made(factory: Any, argument: str) -> Any:
 def sendable(text: str) -> str:
     """Text that UTF-8 can hold: xdist sends it, files store it."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _cut_off(item: pytest.Item, request: Request, error: BaseException) -> GateResult:
+    outcome = Outcome.SKIPPED if _is_skip(error) else Outcome.FAILED
+    reason = f"the gate was cut off: {type(error).__name__}: {error}"
+    return GateResult(id=request.id, nodeid=item.nodeid, outcome=outcome, reason=reason)
 
 
 def _is_skip(error: BaseException) -> bool:
@@ -483,7 +551,8 @@ class Results:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Take over what an xdist worker could not say itself."""
         problem = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
-        if problem and problem not in self._problems:
+        # Every worker has the same to say.
+        if problem and not self._problems:
             self._problems.append(problem)
 
     def _writes(self) -> bool:

@@ -330,6 +330,8 @@ def test_the_writes_of_a_call_are_named_with_their_lines() -> None:
         ((torch.tensor([1, 2]), None), True),
         (torch.tensor(complex(1, float("inf"))), False),
         (torch.ones(2, device="meta"), True),
+        (torch.eye(2).to_sparse(), True),
+        ((torch.eye(2) / 0).to_sparse(), False),
         (3.0, True),
     ],
 )

@@ -92,6 +92,13 @@ def test_a_model_that_minds_its_mask_passes(model: nn.Module, inputs: dict[str, 
     assert result.metrics == {"lengths": {"8": "equal", "15": "equal", "2": "equal"}, "traced": 16}
 
 
+@pytest.mark.parametrize(("length", "lengths"), [(2, {"1"}), (3, {"1", "2"}), (4, {"2", "3"})])
+def test_every_shorter_length_there_is_serves(length: int, lengths: set[str]) -> None:
+    """Down to one position."""
+    inputs = {"x": X[:, :length] + 1, "attention_mask": torch.ones(2, length, dtype=torch.int64)}
+    assert set(alone("padding", MaskedMean(), inputs).metrics["lengths"]) == lengths
+
+
 def test_a_leak_fails_at_the_operation_that_mixes() -> None:
     """The length, the output, by how much, the line, the mask that should have kept it out."""
     result = alone("padding", Biased(), INPUTS)

@@ -117,6 +117,29 @@ def test_the_wrong_leaf_alone_is_named() -> None:
     assert {finding.path for finding in result.findings if finding.path} == {"[1]"}
 
 
+@pytest.mark.parametrize("place", [0, 3, -1], ids=["first", "middle", "last"])
+def test_a_token_is_tried_at_every_place(place: int) -> None:
+    """A start token, an end token, one in between."""
+
+    class Asking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(30000, 4)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            h: Tensor = self.embedding(ids)
+            return h * 2 if bool((ids[:, place] == 12345).any()) else h
+
+    result = alone("values", Asking(), (IDS,))
+    assert result.verdict is Verdict.VALUE_SPECIALISED
+    assert "integers holding 12345" in result.findings[0].message
+
+
+def test_more_of_the_same_is_not_tried() -> None:
+    """Three failing variants tell what there is to tell."""
+    assert alone("values", SignBranch(), (X,)).metrics["failing"] == 3
+
+
 def test_a_program_that_refuses_other_values_fails() -> None:
     """Where eager answers, a refusal is no answer: the user's own values are other ones."""
 

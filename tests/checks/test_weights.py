@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from pytest_torchscript.result import Status, Verdict
+from pytest_torchscript.tracing.trace import trace
 
-from .alone import NOT_ASKED, alone, cell, guilty, place
+from .alone import NOT_ASKED, alone, cell, check_named, context_of, guilty, place
 
 IDS = torch.randint(0, 50, (2, 6), generator=torch.Generator().manual_seed(0))
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
@@ -61,25 +63,36 @@ def test_tied_weights_are_found_and_what_becomes_of_them() -> None:
     assert note.path == "embedding.weight"
 
 
-def test_a_clone_is_told_with_its_price(monkeypatch: object) -> None:
-    """A parameter viewed under two names is saved once or twice; the cost is in bytes."""
+class Thrice(nn.Module):
+    """One storage under three names."""
 
-    class Views(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            base = torch.randn(8, 8)
-            self.left = nn.Parameter(base)
-            self.right = nn.Parameter(base)
+    def __init__(self) -> None:
+        super().__init__()
+        base = torch.randn(8, 8)
+        self.left, self.middle, self.right = nn.Parameter(base), nn.Parameter(base), nn.Parameter(base)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return x @ self.left[:4] + x @ self.right[:4]
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.left[:4] + x @ self.middle[:4] + x @ self.right[:4]
 
-    result = alone("weights", Views(), (X,))
+
+@pytest.mark.parametrize(("kept", "text", "price"), [(True, "and stay so", 0), (False, "but cloned: 512 bytes more", 512)])
+def test_a_clone_is_told_with_its_price(kept: bool, text: str, price: int) -> None:
+    """What the loaded program no longer shares costs memory: for each further name, the bytes of the parameter."""
+    context = context_of(Thrice(), (X,))
+    context.traced = trace(context.model, context.call)
+    weights = context.traced.module.state_dict()
+
+    class Loaded:
+        def state_dict(self) -> dict[str, Tensor]:
+            return weights if kept else {name: weight.clone() for name, weight in weights.items()}
+
+    context.loaded = Loaded()
+    result = check_named("weights").judge(context)
     (tie,) = result.metrics["tied"]
-    assert tie["names"] == ["left", "right"]
+    assert (tie["names"], tie["bytes"], tie["kept"]) == (["left", "middle", "right"], 256, kept)
+    assert result.metrics["cloned_bytes"] == price
     (note,) = result.findings
-    expected = "and stay so" if tie["kept"] else "but cloned: 256 bytes more"
-    assert note.message.endswith(expected)
+    assert note.message == f"left and middle and right are tied, {text}"
 
 
 def test_parts_of_one_storage_are_not_tied() -> None:

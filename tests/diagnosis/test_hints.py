@@ -47,7 +47,7 @@ class Mixed(nn.Module):
 
 class Texts(nn.Module):
     def forward(self, x: Tensor) -> Any:
-        return {"x": x, "all": {"nested": torch.randn(30, 30), "name": "text"}}
+        return {"x": x, "all": {"nested": torch.randn(9, 9), "name": "text"}}
 
 
 class Telling(nn.Module):

@@ -159,6 +159,15 @@ def test_a_forward_that_did_not_run_has_no_return() -> None:
     assert last_return(linear, log_of(lambda: linear(torch.ones(1, 3)))) is None
 
 
+def test_a_forward_without_code_has_no_return() -> None:
+    """A callable object, a compiled function: there is no line to name."""
+
+    class Compiled(nn.Module):
+        forward = max
+
+    assert last_return(Compiled(), log_of(lambda: decide(True))) is None
+
+
 # The line that changed something
 
 

@@ -16,12 +16,15 @@ from pytest_torchscript.subject.inputs import (
     FreshValues,
     declared_dims,
     infer_dims,
+    is_binary,
     mapped,
     mask_inverted,
     mask_name,
+    other_sequence_axis,
     pad,
     resize,
     shorten,
+    with_images,
 )
 
 INT, BOOL, FLOAT = torch.int64, torch.bool, torch.float32
@@ -134,6 +137,47 @@ def test_dims_without_an_input_leave_the_others() -> None:
     assert Dims({"x": {0: B}, "y": {0: B}}).without("x") == Dims({"y": {0: B}})
 
 
+@pytest.mark.parametrize(
+    ("inputs", "convolves", "expected"),
+    [
+        (zeros(x=(2, 3, 32, 24)), False, {"x": {0: B, 2: "height", 3: "width"}}),
+        (zeros(x=(2, 64, 32, 24)), False, {"x": {0: B}}),
+        (zeros(x=(2, 64, 32, 24)), True, {"x": {0: B, 2: "height", 3: "width"}}),
+        (zeros(x=(2, 3, 8, 32, 24)), True, {"x": {0: B, 3: "height", 4: "width"}}),
+        (zeros(x=(2, 3, 32, 24, torch.uint8)), True, {"x": {0: B}}),
+        (zeros(x=(2, 3, 1, 24)), True, {"x": {0: B}}),
+        (zeros(x=(2, 3, 32, 24), y=(2, 3, 16, 24)), True, {"x": {0: B, 3: "width"}, "y": {0: B, 3: "width"}}),
+        (zeros(x=(2, 16, 8), attn_mask=(2, 1, 16, 16)), True, {"x": {0: B, 1: S}, "attn_mask": {0: B, 2: S, 3: S}}),
+    ],
+    ids=["image", "channels", "convolved", "video", "bytes", "a line", "two images", "mask"],
+)
+def test_the_height_and_width_of_an_image_are_dims_on_request(
+    inputs: Mapping[str, Any], convolves: bool, expected: dict[str, dict[int, str]]
+) -> None:
+    """Floats of few channels, or of any where the model convolves; what differs from input to input does not vary."""
+    dims = with_images(inputs, infer_dims(inputs), convolves=convolves)
+    assert {path: dict(axes) for path, axes in dims.axes.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (zeros(x=(2, 16, 8)), {"x": {0: B, 2: S}}),
+        (zeros(x=(2, 16, 8), lengths=(2, INT)), {"x": {0: B, 2: S}, "lengths": {0: B}}),
+        (zeros(inputs_embeds=(2, 16, 8)), None),
+        (zeros(ids=(2, 16, INT)), None),
+        (zeros(x=(2, 16, 8), mask=(2, 16, BOOL)), None),
+        (zeros(x=(2, 16, 8), y=(2, 16, 9)), None),
+        (zeros(x=(2, 8)), None),
+    ],
+    ids=["features", "lengths", "known by name", "ids", "mask", "two widths", "none"],
+)
+def test_time_may_be_the_last_axis_of_a_float(inputs: Mapping[str, Any], expected: dict[str, dict[int, str]] | None) -> None:
+    """Convolutions over time have it so; what is known by name or by an integer input is not turned."""
+    turned = other_sequence_axis(inputs, infer_dims(inputs))
+    assert (None if turned is None else {path: dict(axes) for path, axes in turned.axes.items()}) == expected
+
+
 # Declared dims
 
 
@@ -192,6 +236,22 @@ def test_a_boolean_padding_mask_marks_what_is_dropped(path: str, mask: Tensor, i
     assert mask_inverted(path, mask) is inverted
 
 
+@pytest.mark.parametrize(
+    ("mask", "binary"),
+    [
+        (torch.tensor([True, False]), True),
+        (torch.tensor([0, 1, 1]), True),
+        (torch.tensor([0.0, 1.0]), True),
+        (torch.tensor([0.0, -1e4]), False),
+        (torch.tensor([0, 2]), False),
+    ],
+    ids=["booleans", "integers", "floats", "additive", "segments"],
+)
+def test_a_padding_mask_says_keep_or_drop(mask: Tensor, binary: bool) -> None:
+    """An additive mask is an input like any other."""
+    assert is_binary(mask) is binary
+
+
 # Mapping
 
 
@@ -203,7 +263,7 @@ class Pair(NamedTuple):
 def test_mapping_reaches_every_tensor_and_keeps_the_containers() -> None:
     """Tuples, lists, dicts and named tuples stay what they are; each tensor has its path."""
     x = torch.ones(2)
-    inputs: dict[str, Any] = {"a": x, "b": (x, [x]), "c": {"d": x}, "e": Pair(x, x), "f": None}
+    inputs: dict[str, Any] = {"a": x, "b": (x, [x]), "c": {"d": x}, "e": Pair(x, x), "f": 3}
     seen: list[str] = []
 
     def change(path: str, tensor: Tensor) -> Tensor:
@@ -216,7 +276,7 @@ def test_mapping_reaches_every_tensor_and_keeps_the_containers() -> None:
     assert isinstance(changed["b"][1], list)
     assert isinstance(changed["e"], Pair)
     assert torch.equal(changed["c"]["d"], x + 1)
-    assert changed["f"] is None
+    assert changed["f"] == 3
     assert torch.equal(inputs["a"], torch.ones(2))
 
 
@@ -299,6 +359,12 @@ def test_inputs_are_shortened_along_one_dim() -> None:
     assert short["bias"].shape == (16,)
     short["x"].zero_()
     assert inputs["x"].sum() > 0
+
+
+def test_inputs_padded_at_the_start_are_shortened_there() -> None:
+    """The last positions stay, which are the ones that were kept."""
+    x = torch.arange(32.0).reshape(2, 16)
+    assert torch.equal(shorten({"x": x}, SEQ, S, 3, at_start=True)["x"], x[:, 13:])
 
 
 def test_inputs_are_padded_at_the_end_with_their_own_value() -> None:

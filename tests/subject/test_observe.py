@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from pytest_torchscript.subject.observe import ObservedCall, Observer, signature_of
 
@@ -120,6 +121,33 @@ def test_losses_and_metrics_are_no_candidates(module: nn.Module) -> None:
     assert observer.calls == []
 
 
+def test_a_parametrisation_is_no_candidate() -> None:
+    """It is called whenever a weight is looked at, by the test itself too."""
+    model = parametrizations.weight_norm(Inner().linear)
+    observer = Observer()
+    with observer.watching():
+        _ = model.weight
+        model(X)
+    assert [call.model for call in observer.calls] == [model]
+
+
+def test_arguments_that_are_written_in_the_call_are_seen_as_given() -> None:
+    """An input that the model overwrites, and a cache that it fills."""
+
+    class Filling(nn.Module):
+        def forward(self, x: Tensor, cache: list[Tensor], notes: list[str]) -> Tensor:
+            cache.append(x.clone())
+            notes.append("called")
+            return x.zero_()
+
+    observer, cache, notes = Observer(), [X], ["before"]
+    with observer.watching():
+        Filling()(X.clone(), cache, notes=notes)
+    (call,) = observer.calls
+    assert torch.equal(call.args[0], X)
+    assert (len(call.args[1]), call.kwargs["notes"]) == (1, ["before"])
+
+
 def test_torchmetrics_are_no_candidates() -> None:
     """By the package that their classes come from, whatever they are called."""
     cls = type("Perplexity", (nn.Module,), {"forward": lambda self, x: x.mean(), "__module__": "torchmetrics.text"})
@@ -173,13 +201,13 @@ def test_only_takes_the_outermost_of_its_class() -> None:
 
 
 def test_a_call_that_raises_leaves_the_next_one_outermost() -> None:
-    """An expected error inside a test does not hide the model called after it."""
+    """An expected error inside a test neither counts nor hides the model called after it."""
     bad, good, observer = Inner(width=5), Outer(), Observer()
     with observer.watching():
         with pytest.raises(RuntimeError):
             bad(X)
         good(X)
-    assert observer.calls[-1].model is good
+    assert [call.model for call in observer.calls] == [good]
 
 
 def test_calls_while_tracing_are_not_observed() -> None:

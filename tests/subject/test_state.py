@@ -253,6 +253,16 @@ def test_a_container_that_holds_itself_ends() -> None:
     assert len(model.history) == 3
 
 
+def test_a_generator_of_the_models_own_is_put_back() -> None:
+    """It goes on for its owner as if nothing had been drawn."""
+    model = Model()
+    model.generator = torch.Generator().manual_seed(3)
+    state = ModelState(model)
+    drawn = torch.rand(2, generator=model.generator)
+    state.restore()
+    assert torch.equal(torch.rand(2, generator=model.generator), drawn)
+
+
 def test_a_meta_model_has_no_values_to_restore() -> None:
     """Without weights the attributes are kept all the same."""
     with torch.device("meta"):

@@ -184,6 +184,20 @@ def test_the_model_is_as_before_after_a_refusal() -> None:
     assert torch._C._get_tracing_state() is None
 
 
+def test_a_refusal_does_not_spoil_the_next_trace() -> None:
+    """torch remembers the sizes that were read for an operation which then failed; a later trace must not meet them."""
+
+    class Failing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(x.shape[0] + 1, x.shape[1] * 5, x.shape[0] - 1)
+
+    for _ in range(5):
+        failing, plain = Failing(), Plain()
+        with pytest.raises(TraceError):
+            trace(failing, bind(failing, (X,), {}))
+        assert torch.equal(trace(plain, bind(plain, (X,), {})).module(X), plain(X))
+
+
 def test_the_warnings_before_a_refusal_are_kept() -> None:
     """They often explain it."""
 

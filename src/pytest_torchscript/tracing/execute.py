@@ -4,19 +4,59 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
 from ..subject.outputs import clone, map_tensors
 
-__all__ = ["detached", "private_compilation", "round_trip", "run"]
+__all__ = ["detached", "in_own_thread", "private_compilation", "round_trip", "run"]
 
 
 def detached(value: Any) -> Any:
     """A copy of an output that no later call can change; its structure stays, numbers and None included."""
     return map_tensors(lambda tensor: tensor.detach().clone(), value)
+
+
+def in_own_thread(function: Callable[[], Any]) -> Any:
+    """Call ``function`` in a thread of its own, with the caller's grad mode, torch-function modes and line log.
+
+    While tracing, torch keeps the sizes it has read for the next operation in a place of the thread. An operation that
+    fails leaves them there, and the next trace in that thread dies of them, by an assertion or a segmentation fault.
+    """
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
+    modes = torch.overrides._get_current_function_mode_stack()
+    grad = torch.is_grad_enabled()
+    threads = torch.get_num_threads()
+    log = sys.gettrace()
+    ours = type(getattr(log, "__self__", None)).__module__.startswith(__name__.partition(".")[0])
+
+    def run_here() -> None:
+        # OpenMP counts its threads by the thread that asks.
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(grad)
+        for mode in modes:
+            torch._C._push_on_torch_function_stack(mode)
+        if ours:
+            sys.settrace(log)
+        try:
+            outcome.append(function())
+        except BaseException as error:  # noqa: BLE001 - raised again where the caller is
+            failure.append(error)
+        finally:
+            if ours:
+                sys.settrace(None)
+
+    thread = threading.Thread(target=run_here, name="torchscript-trace", daemon=True)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
 
 
 @contextlib.contextmanager
@@ -52,10 +92,9 @@ def run(module: Any, inputs: Mapping[str, Any], *, profiled: bool = False) -> An
         return detached(module(*arguments))
 
 
-def round_trip(module: Any) -> tuple[Any, int]:
-    """``torch.jit.save`` then ``torch.jit.load`` in memory: the loaded module and the file's size in bytes."""
+def round_trip(module: Any) -> Any:
+    """``torch.jit.save`` then ``torch.jit.load`` in memory."""
     buffer = io.BytesIO()
     torch.jit.save(module, buffer)
-    size = buffer.tell()
     buffer.seek(0)
-    return torch.jit.load(buffer), size
+    return torch.jit.load(buffer)

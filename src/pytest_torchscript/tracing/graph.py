@@ -18,6 +18,7 @@ from .. import source
 from ..subject.call import Call
 from ..subject.outputs import clone, map_tensors, tensors
 from .conversions import Conversion, value_number, watching
+from .execute import in_own_thread
 from .trace import quiet
 
 __all__ = ["Difference", "Graph", "Node", "differences", "graph_of", "nodes_of"]
@@ -168,7 +169,9 @@ def graph_of(model: torch.nn.Module, call: Call, inputs: Mapping[str, Any] | Non
         return tuple(found)
 
     with quiet(), watching() as conversions, torch.no_grad():
-        graph, _ = torch._C._create_graph_by_tracing(forward, tuple(flat + state), lambda _: "", True, False)
+        graph, _ = in_own_thread(
+            lambda: torch._C._create_graph_by_tracing(forward, tuple(flat + state), lambda _: "", True, False)
+        )
         torch._C._jit_pass_inline(graph)
         torch._C._jit_pass_dce(graph)
     return Graph(tuple(nodes_of(graph)), tuple(conversions), map_tensors(lambda t: t.detach(), results[0]), graph)

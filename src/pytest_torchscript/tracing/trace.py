@@ -16,7 +16,7 @@ import torch
 from .. import source
 from ..subject.call import Call
 from .conversions import Conversion, watching
-from .execute import private_compilation
+from .execute import in_own_thread, private_compilation
 
 __all__ = ["Diagnostic", "TorchScriptUnavailable", "TraceError", "Traced", "quiet", "trace"]
 
@@ -113,7 +113,7 @@ def trace(model: torch.nn.Module, call: Call) -> Traced:
         unit = stack.enter_context(private_compilation())
         conversions = stack.enter_context(watching())
         try:
-            module, strict = _trace(model, inputs, unit)
+            module, strict = in_own_thread(lambda: _trace(model, inputs, unit))
         except Exception as error:
             raise TraceError(error, tuple(recorder.found)) from error
     if not isinstance(module, torch.jit.ScriptModule):
