@@ -8,7 +8,7 @@ import pytest
 
 from . import spec
 from .errors import SpecError
-from .session import GATES, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
+from .session import FILTERED, GATES, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
 
 if TYPE_CHECKING:
     from .fixture import TorchScript
@@ -34,6 +34,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write the results of all gates to PATH, as JSON (schema 1)",
     )
     group.addoption(
+        "--torchscript-junit", default=None, metavar="PATH", help="write a JUnit report to PATH: a testcase per cell and check"
+    )
+    group.addoption(
+        "--torchscript-summary",
+        default=None,
+        metavar="PATH",
+        help="write a Markdown summary to PATH (default: $GITHUB_STEP_SUMMARY, where it is set)",
+    )
+    group.addoption(
+        "--torchscript-baseline",
+        default=None,
+        metavar="PATH",
+        help="judge the gates against the baseline at PATH (default: torchscript-baseline.json at the root directory)",
+    )
+    group.addoption(
+        "--torchscript-update-baseline",
+        action="store_true",
+        default=False,
+        help="record the gates that run in the baseline; refused when CI is set",
+    )
+    group.addoption(
         "--no-torchscript",
         action="store_true",
         default=False,
@@ -41,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     for name, text in spec.OPTION_HELP.items():
         parser.addini(f"torchscript_{name}", f"Default of the torchscript marker's argument {name}: {text}", type="string")
+    parser.addini("torchscript_baseline", "Path of the baseline, relative to the root directory", default="")
     parser.addini(
         "torchscript_bare_marker",
         "What @pytest.mark.torchscript without arguments means: gate (default), or ignore where it is a plain label",
@@ -63,6 +85,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SETTINGS] = settings
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Results(config, settings), "torchscript-results")
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """In an xdist worker, remember that the run is filtered: the controller deselects nothing itself."""
+    output = getattr(items[0].config, "workeroutput", None) if items else None
+    if output is not None:
+        output[FILTERED] = True
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import baseline
 from . import spec as specs
-from .errors import GateFailed, SpecError, SubjectError
+from .baseline import Baseline
+from .errors import GateError, GateFailed, SpecError, SubjectError
 from .naming import default_id, slug
 from .reports import json as json_report
 from .reports import terminal
@@ -29,11 +32,13 @@ if TYPE_CHECKING:
     from .gate import Subject
     from .subject.observe import ObservedCall, Observer
 
-__all__ = ["GATES", "USAGE_ERROR", "Gatekeeper", "Request", "Results", "Settings", "sendable"]
+__all__ = ["FILTERED", "GATES", "USAGE_ERROR", "Gatekeeper", "Request", "Results", "Settings", "sendable"]
 
 MARKER = "torchscript"
 _NOTHING = object()
 USAGE_ERROR = "torchscript_usage_error"
+_COLLECTED = "torchscript_collected"
+FILTERED = "torchscript_filtered"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,7 @@ class Unfit:
 
 
 GATES = pytest.StashKey[tuple[Request, ...]]()
+COLLECTED = pytest.StashKey[dict[str, str]]()
 _FOUND = pytest.StashKey[list[GateResult]]()
 _EXPLICIT = pytest.StashKey[bool]()
 
@@ -75,6 +81,11 @@ class Settings:
     override: Mapping[str, Any]
     ignore_bare: bool
     json: Path | None
+    junit: Path | None
+    summary: Path | None
+    baseline_path: Path
+    baseline: Baseline | None
+    update: bool
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
@@ -102,15 +113,61 @@ class Settings:
         bare = config.getini("torchscript_bare_marker")
         if bare not in ("gate", "ignore"):
             raise SpecError(f"configuration torchscript_bare_marker: must be 'gate' or 'ignore', not {bare!r}")
-        written = config.getoption("--torchscript-json")
-        path = None
-        if written is not None:
-            path = Path(config.invocation_params.dir, written)
-            if not written or path.is_dir():
-                raise SpecError(f"--torchscript-json: {written!r} is a directory; give the file to write")
-            if not path.parent.is_dir():
-                raise SpecError(f"--torchscript-json: the directory {str(path.parent)!r} does not exist; make it first")
-        return cls(defaults=defaults, override=override, ignore_bare=bare == "ignore", json=path)
+        update = bool(config.getoption("--torchscript-update-baseline"))
+        if update and os.environ.get("CI"):
+            raise SpecError("--torchscript-update-baseline: refused in CI (CI is set): record locally, and commit the file")
+        path, recorded = _baseline(config, update=update)
+        summary = _report(config, "--torchscript-summary")
+        if summary is None and os.environ.get("GITHUB_STEP_SUMMARY"):
+            summary = Path(os.environ["GITHUB_STEP_SUMMARY"])
+        return cls(
+            defaults=defaults,
+            override=override,
+            ignore_bare=bare == "ignore",
+            json=_report(config, "--torchscript-json"),
+            junit=_report(config, "--torchscript-junit"),
+            summary=summary,
+            baseline_path=path,
+            baseline=recorded,
+            update=update,
+        )
+
+    def judged(self, gate: GateResult) -> GateResult:
+        """The gate against the baseline; while the baseline is updated, against what it will be."""
+        recorded = self.baseline
+        if self.update:
+            recorded = baseline.update(recorded or Baseline(path=self.baseline_path, entries={}), [gate])
+        return baseline.judge(gate, recorded).apply(gate) if recorded is not None else gate
+
+
+def _report(config: pytest.Config, option: str) -> Path | None:
+    """Where a report goes; checked before the run, which may be long."""
+    written = config.getoption(option)
+    if written is None:
+        return None
+    path = Path(config.invocation_params.dir, written)
+    if not written or path.is_dir():
+        raise SpecError(f"{option}: {written!r} is a directory; give the file to write")
+    if not path.parent.is_dir():
+        raise SpecError(f"{option}: the directory {str(path.parent)!r} does not exist; make it first")
+    return path
+
+
+def _baseline(config: pytest.Config, *, update: bool) -> tuple[Path, Baseline | None]:
+    """The baseline's path, by option, configuration or default, and what it records."""
+    option = config.getoption("--torchscript-baseline")
+    configured = str(config.getini("torchscript_baseline") or "")
+    if option is not None:
+        path = Path(config.invocation_params.dir, option)
+    else:
+        path = config.rootpath / (configured or baseline.DEFAULT_NAME)
+    try:
+        recorded = Baseline.load(path)
+    except (baseline.BaselineError, OSError) as error:
+        raise SpecError(str(error)) from None
+    if recorded is None and option is not None and not update:
+        raise SpecError(f"--torchscript-baseline: {str(path)!r} does not exist; record it with --torchscript-update-baseline")
+    return path, recorded
 
 
 class Gatekeeper:
@@ -131,6 +188,7 @@ class Gatekeeper:
             pytest.UsageError: all bad markers at once, each with its test.
         """
         problems: list[str] = []
+        collected = self._config.stash.setdefault(COLLECTED, {})
         for item in items:
             try:
                 requests = tuple(self._requests(item))
@@ -138,6 +196,7 @@ class Gatekeeper:
                 problems.append(f"{item.nodeid}: {error}")
                 continue
             item.stash[GATES] = requests
+            collected.update({request.id: item.nodeid for request in requests})
         if problems:
             raise pytest.UsageError("\n".join(dict.fromkeys(problems)))
 
@@ -249,7 +308,7 @@ class Gatekeeper:
         if not item.stash.get(_EXPLICIT, False):
             for request in requests:
                 try:
-                    found.extend(self._gate(item, request, body))
+                    found.extend(self._settings.judged(result) for result in self._gate(item, request, body))
                 except BaseException as error:
                     # A fixture that skips, a timeout, an exit: the test ends so, and the report says why.
                     found.append(_cut_off(item, request, error))
@@ -259,7 +318,16 @@ class Gatekeeper:
                 blocks = "\n\n".join(terminal.failure_block(result) for result in failing)
                 text = f"{', '.join(dict.fromkeys(map(terminal.headline, failing)))}\n{blocks}"
                 pytest.fail(sendable(text), pytrace=False)
+            known = [result for result in found if result.outcome is Outcome.XFAILED]
+            if known:
+                raise pytest.xfail.Exception(sendable("; ".join(str(result.reason) for result in known)))
         return outcome
+
+    def pytest_sessionfinish(self) -> None:
+        """Tell xdist's controller, which collects nothing itself, what this worker collected."""
+        output = getattr(self._config, "workeroutput", None)
+        if output is not None:
+            output[_COLLECTED] = json.dumps(self._config.stash.get(COLLECTED, {}))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Notice a failed subtest: it is reported while the body still runs, and raises nothing there."""
@@ -333,7 +401,10 @@ class Gatekeeper:
             result = gate.judge(gate.Subject(model=model, call=call), spec, id=name, nodeid=item.nodeid, root=root)
         except SubjectError as error:
             result = GateResult.judged(name, item.nodeid, gate.refused(str(error), spec))
+        result = self._settings.judged(result)
         found.append(result)
+        if result.outcome is Outcome.XFAILED:
+            raise pytest.xfail.Exception(sendable(str(result.reason)))
         if result.failed:
             raise GateFailed(sendable(terminal.failure_block(result)), result)
         return result
@@ -488,6 +559,8 @@ def sendable(text: str) -> str:
 
 def _cut_off(item: pytest.Item, request: Request, error: BaseException) -> GateResult:
     outcome = Outcome.SKIPPED if _is_skip(error) else Outcome.FAILED
+    if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
+        outcome = Outcome.CRASHED
     reason = f"the gate was cut off: {type(error).__name__}: {error}"
     return GateResult(id=request.id, nodeid=item.nodeid, outcome=outcome, reason=reason)
 
@@ -540,41 +613,145 @@ class Results:
         self._settings = settings
         self._gates: dict[tuple[str, str], GateResult] = {}
         self._problems: list[str] = []
+        self._crashed: dict[str, str] = {}
+        self._collected: dict[str, str] = {}
+        self._filtered = False
+        self._stale: list[str] = []
+        self._written: list[Path] = []
+
+    # Gathering
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for data in json.loads(getattr(report, "torchscript", "[]")):
             result = GateResult.from_json(data)
             # A test that is run again replaces what it found before.
             self._gates[result.nodeid, result.id] = result
+        if str(report.when) == "???" and report.failed:
+            # xdist's word for a test in which the worker died.
+            self._crashed[report.nodeid] = str(report.longrepr)
+
+    def pytest_deselected(self) -> None:
+        self._filtered = True
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._filtered = self._filtered or report.failed
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Take over what an xdist worker could not say itself."""
-        problem = getattr(node, "workeroutput", {}).get(USAGE_ERROR)
+        output = getattr(node, "workeroutput", None) or {}
+        problem = output.get(USAGE_ERROR)
         # Every worker has the same to say.
         if problem and not self._problems:
             self._problems.append(problem)
+        self._collected.update(json.loads(output.get(_COLLECTED, "{}")))
+        self._filtered = self._filtered or bool(output.get(FILTERED))
 
-    def _writes(self) -> bool:
-        return self._settings.json is not None and not self._problems and not self._config.option.collectonly
+    # Reporting
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        try:
-            if self._writes() and self._settings.json is not None:
-                json_report.write(self._settings.json, json_report.document(self._gates.values(), environment()))
-        except OSError as error:
-            self._problems.append(f"--torchscript-json: cannot write {str(self._settings.json)!r}: {error.strerror or error}")
+        if self._config.option.collectonly:
+            return
+        here = self._config.stash.get(COLLECTED, None)
+        self._collected.update(here or {})
+        if not self._problems:
+            self._add_crashed()
+            self._find_stale(session)
+            self._write_all()
         if self._problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif self._stale and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _add_crashed(self) -> None:
+        """A gate for each that a dead worker could not report."""
+        done = {nodeid for nodeid, _ in self._gates}
+        for id, nodeid in self._collected.items():
+            if nodeid in self._crashed and nodeid not in done:
+                reason = self._crashed[nodeid].splitlines()[0]
+                gate = GateResult(id=id, nodeid=nodeid, outcome=Outcome.CRASHED, reason=reason)
+                self._gates[nodeid, id] = self._settings.judged(gate)
+
+    def _find_stale(self, session: pytest.Session) -> None:
+        recorded = self._settings.baseline
+        if recorded is None or self._settings.update or not self._is_complete(session):
+            return
+        self._stale = baseline.stale(recorded, self._collected, self._gates.values())
+
+    def _is_complete(self, session: pytest.Session) -> bool:
+        """Whether every test was to run, and none was kept from it: what a run leaves out is not lost."""
+        option = self._config.option
+        chosen = option.keyword or option.markexpr or getattr(option, "deselect", None) or self._settings.override
+        stopped = session.shouldstop or session.shouldfail or session.exitstatus not in (0, 1, 5)
+        named = self._config.args_source is pytest.Config.ArgsSource.ARGS and any(
+            Path(self._config.invocation_params.dir, arg).resolve() != self._config.rootpath.resolve()
+            for arg in self._config.args
+        )
+        return not (self._filtered or chosen or stopped or named or getattr(option, "lf", False))
+
+    def _write_all(self) -> None:
+        gates = list(self._gates.values())
+        document = json_report.document(gates, environment())
+        if self._stale:
+            document["stale"] = self._stale
+        settings = self._settings
+        if settings.update and gates:
+            former = settings.baseline or Baseline(path=settings.baseline_path, entries={})
+            self._write(
+                "--torchscript-update-baseline",
+                settings.baseline_path,
+                lambda path: baseline.write(path, baseline.update(former, gates)),
+            )
+        self._write("--torchscript-json", settings.json, lambda path: json_report.write(path, document))
+        self._write("--torchscript-junit", settings.junit, lambda path: _junit().write(path, document))
+        if gates or self._stale:
+            self._write(
+                "--torchscript-summary", settings.summary, lambda path: _markdown().write(path, document, stale=self._stale)
+            )
+
+    def _write(self, option: str, path: Path | None, write: Callable[[Path], None]) -> None:
+        if path is None:
+            return
+        try:
+            write(path)
+        except OSError as error:
+            self._problems.append(f"{option}: cannot write {str(path)!r}: {error.strerror or error}")
+        except GateError as error:
+            self._problems.append(f"{option}: {error}")
+        else:
+            self._written.append(path)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self._gates:
+        gates = list(self._gates.values())
+        if gates:
             terminalreporter.write_sep("=", "torchscript gates")
-            for line, good in terminal.table(self._gates.values()):
+            for line, good in terminal.table(gates):
                 style = {} if good is None else {"green": True} if good else {"red": True}
                 terminalreporter.write_line(line, **style)
+        for id in self._stale:
+            text = f"STALE: {id} is recorded in {self._settings.baseline_path.name}, but no test gates it: coverage was lost"
+            terminalreporter.write_line(text, red=True)
         for problem in self._problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)
-        if self._writes():
-            terminalreporter.write_line(f"torchscript gates written to {self._settings.json}")
+        for path in self._written:
+            terminalreporter.write_line(f"torchscript gates written to {path}")
+        if os.environ.get("GITHUB_ACTIONS") == "true" and (gates or self._stale):
+            from .reports import github
+
+            repository = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
+            locate = github.locator(self._config.rootpath, repository)
+            for line in github.annotations(gates, stale=self._stale, locate=locate):
+                terminalreporter.write_line(line)
+
+
+def _junit() -> Any:
+    from .reports import junit
+
+    return junit
+
+
+def _markdown() -> Any:
+    from .reports import markdown
+
+    return markdown

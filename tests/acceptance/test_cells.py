@@ -569,77 +569,82 @@ def test_a_failed_trace_does_not_reach_the_next_one(run_suite: PytestRuns) -> No
     assert {cell["verdict"] for cell in run.gate("test_healthy_after")["cells"]} == {"ok"}
 
 
-def test_a_gate_judges_under_the_settings_of_its_test(run_suite: PytestRuns) -> None:
+SETTINGS = {
+    "test_settings.py": """
+        import contextvars
+        import threading
+
+        import pytest
+        import torch
+        from models import *
+
+        factor = contextvars.ContextVar("factor")
+        local = threading.local()
+
+        class FromContext(nn.Module):
+            def forward(self, x):
+                return x * factor.get()
+
+        class FromThread(nn.Module):
+            def forward(self, x):
+                return x * local.factor
+
+        class MakesTensors(nn.Module):
+            def forward(self, x):
+                return x + torch.ones(8) + torch.arange(8).to(x.device)
+
+        @pytest.fixture
+        def autocast():
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                yield
+
+        @pytest.fixture
+        def inference():
+            with torch.inference_mode():
+                yield
+
+        @pytest.fixture
+        def default_device():
+            torch.set_default_device("cpu")
+            yield
+            torch.set_default_device(None)
+
+        @pytest.fixture
+        def values():
+            token = factor.set(3.0)
+            local.factor = 3.0
+            yield
+            factor.reset(token)
+
+        @pytest.mark.torchscript
+        def test_autocast(autocast):
+            assert Head()(rows()).dtype == torch.bfloat16
+
+        @pytest.mark.torchscript
+        def test_inference(inference):
+            Head()(rows())
+
+        @pytest.mark.torchscript
+        def test_default_device(default_device):
+            MakesTensors()(rows())
+
+        @pytest.mark.torchscript
+        def test_context_variable(values):
+            FromContext()(rows())
+
+        @pytest.mark.torchscript
+        def test_value_of_the_thread(values):
+            FromThread()(rows())
+    """
+}
+
+
+@pytest.mark.parametrize(
+    "test",
+    ["test_autocast", "test_inference", "test_default_device", "test_context_variable", "test_value_of_the_thread"],
+)
+def test_a_gate_judges_under_the_settings_of_its_test(run_suite: PytestRuns, test: str) -> None:
     """Autocast, a default device, inference mode, context variables and values of the thread hold for trace and eager."""
-    run = run_suite(
-        {
-            "test_settings.py": """
-                import contextvars
-                import threading
-
-                import pytest
-                import torch
-                from models import *
-
-                factor = contextvars.ContextVar("factor")
-                local = threading.local()
-
-                class FromContext(nn.Module):
-                    def forward(self, x):
-                        return x * factor.get()
-
-                class FromThread(nn.Module):
-                    def forward(self, x):
-                        return x * local.factor
-
-                class MakesTensors(nn.Module):
-                    def forward(self, x):
-                        return x + torch.ones(8) + torch.arange(8).to(x.device)
-
-                @pytest.fixture
-                def autocast():
-                    with torch.autocast("cpu", dtype=torch.bfloat16):
-                        yield
-
-                @pytest.fixture
-                def inference():
-                    with torch.inference_mode():
-                        yield
-
-                @pytest.fixture
-                def default_device():
-                    torch.set_default_device("cpu")
-                    yield
-                    torch.set_default_device(None)
-
-                @pytest.fixture
-                def values():
-                    token = factor.set(3.0)
-                    local.factor = 3.0
-                    yield
-                    factor.reset(token)
-
-                @pytest.mark.torchscript
-                def test_autocast(autocast):
-                    assert Head()(rows()).dtype == torch.bfloat16
-
-                @pytest.mark.torchscript
-                def test_inference(inference):
-                    Head()(rows())
-
-                @pytest.mark.torchscript
-                def test_default_device(default_device):
-                    MakesTensors()(rows())
-
-                @pytest.mark.torchscript
-                def test_context_variable(values):
-                    FromContext()(rows())
-
-                @pytest.mark.torchscript
-                def test_value_of_the_thread(values):
-                    FromThread()(rows())
-            """
-        }
-    )
-    assert run.outcomes == dict.fromkeys(run.outcomes, "passed"), run.messages
-    assert len(run.outcomes) == 5
+    run = run_suite(SETTINGS)
+    assert run.outcomes[test] == "passed", run.messages[test]
+    assert run.verdict(test) == "ok"

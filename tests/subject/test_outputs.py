@@ -313,6 +313,8 @@ def test_sparse_and_quantised_outputs_are_compared_by_value() -> None:
 def test_meta_tensors_are_compared_by_dtype_and_shape() -> None:
     """There are no values to look at."""
     assert compare(torch.zeros(2, device="meta"), torch.zeros(2, device="meta")) == []
+    assert compare(torch.zeros(2, device="meta"), torch.ones(2)) == []
+    assert compare(torch.ones(2), torch.zeros(2, device="meta")) == []
     assert only(compare(torch.zeros(3, device="meta"), torch.zeros(2, device="meta"))).kind == "shape"
 
 

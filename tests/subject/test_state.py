@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,15 @@ class Block(nn.Module):
         super().__init__()
         self.register_buffer("count", torch.zeros(3))
         self.cache: list[Tensor] = []
+
+
+class Helper:
+    """A plain object that a model keeps: a cache, a counter."""
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.keys = torch.ones(2)
+        self.seen = [1]
 
 
 class Model(nn.Module):
@@ -44,6 +54,8 @@ class Model(nn.Module):
         self.seen = {1, 2}
         self.loose = torch.ones(2, 2)
         self.pair = (torch.ones(1), [torch.ones(1)])
+        self.recent = deque([1, 2], maxlen=3)
+        self.helper = Helper()
 
 
 def described(model: nn.Module) -> Any:
@@ -54,10 +66,12 @@ def described(model: nn.Module) -> Any:
             return tuple(value.shape), value.dtype, value.flatten().tolist(), value.requires_grad
         if isinstance(value, dict):
             return [(key, plain(entry)) for key, entry in value.items()]
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, (list, tuple, deque)):
             return [plain(entry) for entry in value]
         if isinstance(value, nn.Module):
             return described(value)
+        if isinstance(value, Helper):
+            return plain(value.__dict__)
         if isinstance(value, set):
             return sorted(map(str, value))
         return value if isinstance(value, (int, float, str, bool, type(None))) else id(value)
@@ -103,6 +117,11 @@ CHANGES: dict[str, Callable[[Model], Any]] = {
     "a loose tensor through data": lambda m: m.loose.data.zero_(),
     "a tensor in a tuple": lambda m: m.pair[0].zero_(),
     "a tensor in a list in a tuple": lambda m: m.pair[1][0].zero_(),
+    "a deque": lambda m: m.recent.extend([3, 4]),
+    "a helper's number": lambda m: setattr(m.helper, "hits", 1),
+    "a helper's list": lambda m: m.helper.seen.append(2),
+    "a helper's tensor": lambda m: m.helper.keys.zero_(),
+    "a helper's new attribute": lambda m: setattr(m.helper, "fresh", 1),
     "a forward hook": lambda m: m.linear.register_forward_hook(hook),
     "a forward pre-hook": lambda m: m.register_forward_pre_hook(hook),
     "a state-dict hook": lambda m: m.register_state_dict_post_hook(hook),
@@ -351,6 +370,9 @@ def test_changed_buffers_are_named(change: str, name: str) -> None:
         ("a loose tensor", "loose"),
         ("a loose tensor through data", "loose"),
         ("a tensor in a list in a tuple", "pair"),
+        ("a deque", "recent"),
+        ("a helper's number", "helper"),
+        ("a helper's tensor", "helper"),
     ],
 )
 def test_changed_attributes_are_named(change: str, name: str) -> None:

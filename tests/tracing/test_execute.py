@@ -136,6 +136,20 @@ def test_the_callers_function_modes_hold_there() -> None:
     assert not in_own_thread(lambda: torch.zeros(1)).is_meta
 
 
+def test_the_callers_autocast_holds_there() -> None:
+    """A fixture may judge a whole suite in bfloat16: the trace is made as eager is run."""
+    x = torch.ones(2, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert in_own_thread(lambda: (x @ x).dtype) == (x @ x).dtype == torch.bfloat16
+    assert in_own_thread(lambda: (x @ x).dtype) == torch.float32
+
+
+def test_the_callers_inference_mode_holds_there() -> None:
+    """It is a setting of the thread, like the grad mode."""
+    with torch.inference_mode():
+        assert in_own_thread(torch.is_inference_mode_enabled)
+
+
 def test_the_callers_context_variables_hold_there() -> None:
     """A library that is configured by one is configured alike in eager and under the tracer."""
     setting = ContextVar("setting", default="none")

@@ -18,6 +18,10 @@ _WIDTH = 118
 def failure_block(gate: GateResult) -> str:
     """The failing cells of a gate: what failed, where, by how much, the guilty line, a remedy, the command to run."""
     blocks = [_cell_block(gate, cell) for cell in gate.cells if cell.verdict != "ok"]
+    if not blocks:
+        blocks = [f"torchscript gate: {gate.nodeid or gate.id}   FAILED  {gate.baseline or gate.outcome.value}"]
+    if gate.reason:
+        blocks += _wrapped(f"{gate.baseline}: {gate.reason}" if gate.baseline else gate.reason, "    baseline   ", " " * 15)
     return "\n".join([*blocks, f"    reproduce  pytest {shlex.quote(gate.nodeid)}"] if gate.nodeid else blocks)
 
 
@@ -28,8 +32,9 @@ def headline(gate: GateResult) -> str:
             if check.status is Status.FAILED and check.verdict is not None:
                 finding = next((f for f in check.findings if f.line), None)
                 at = f" at {finding.file}:{finding.line}" if finding else ""
-                return f"{check.verdict.value}{at}"
-    return gate.outcome.value
+                state = f"{gate.baseline}: " if gate.baseline else ""
+                return f"{state}{check.verdict.value}{at}"
+    return gate.baseline or gate.outcome.value
 
 
 def _cell_block(gate: GateResult, cell: CellResult) -> str:
@@ -113,6 +118,8 @@ def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
         verdicts = list(dict.fromkeys(cell.verdict for cell in gate.cells if cell.verdict != "ok"))
         good = sum(cell.verdict == "ok" for cell in gate.cells)
         verdict = ", ".join(verdicts) or "ok"
+        if gate.baseline not in (None, "ok"):
+            verdict = f"{verdict} ({gate.baseline})"
         if not gate.cells:
             verdict = f"{gate.outcome.value}: {gate.reason}" if gate.reason else gate.outcome.value
         targets = ", ".join(dict.fromkeys(cell.target for cell in gate.cells)) or "-"
