@@ -33,7 +33,7 @@ from .subject.inputs import (
     other_sequence_axis,
     resize,
 )
-from .subject.outputs import map_tensors, tensors
+from .subject.outputs import describe, map_tensors, tensors
 from .subject.state import ModelState, isolated
 from .subject.synthesise import is_transformers_model, max_length, synthesise
 from .tracing.trace import quiet
@@ -65,6 +65,13 @@ def call_of(model: torch.nn.Module, inputs: Any) -> Call:
         f"the inputs of {type(model).__name__} must be a tuple (by position), a mapping (by name) or a tensor, "
         f"not {type(inputs).__name__}"
     )
+
+
+def described(subject: Subject) -> str:
+    """The inputs of a subject in a few words: ``input_ids int64 (2, 7), attention_mask int64 (2, 7)``."""
+    if subject.call is None:
+        return "synthesised"
+    return ", ".join(f"{path} {describe(tensor)}" for path, tensor in tensors(subject.call.inputs))
 
 
 def is_module(value: object) -> TypeGuard[torch.nn.Module]:

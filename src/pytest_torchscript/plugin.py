@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +56,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="record the gates that run in the baseline; refused when CI is set",
     )
     group.addoption(
+        "--torchscript-discover",
+        nargs="?",
+        const="list",
+        default=None,
+        choices=("list", "write"),
+        help="observe unmarked tests and list which could carry the marker, and what the verdict would be; "
+        "'write' also prints a conftest that marks them",
+    )
+    group.addoption(
         "--no-torchscript",
         action="store_true",
         default=False,
@@ -94,21 +104,27 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
         output[FILTERED] = True
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if SETTINGS in config.stash and any(
-        item.get_closest_marker("torchscript") or "torchscript" in getattr(item, "fixturenames", ()) for item in items
-    ):
-        try:
-            _gatekeeper(config).prepare(items)
-        except pytest.UsageError as error:
-            output = getattr(config, "workeroutput", None)
-            if output is None:
-                raise
-            # An xdist worker that stops here takes the controller down with an internal error: it collects nothing
-            # instead, and the controller says why.
-            output[USAGE_ERROR] = sendable(str(error))
-            items.clear()
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Read every marker, those of deselected tests included, once conftests have added theirs."""
+    collected = list(items)
+    yield
+    if SETTINGS not in config.stash or not (config.stash[SETTINGS].discover or any(map(_asks_for_a_gate, collected))):
+        return
+    try:
+        _gatekeeper(config).prepare(collected)
+    except pytest.UsageError as error:
+        output = getattr(config, "workeroutput", None)
+        if output is None:
+            raise
+        # An xdist worker that stops here takes the controller down with an internal error: it collects nothing
+        # instead, and the controller says why.
+        output[USAGE_ERROR] = sendable(str(error))
+        items.clear()
+
+
+def _asks_for_a_gate(item: pytest.Item) -> bool:
+    return item.get_closest_marker("torchscript") is not None or "torchscript" in getattr(item, "fixturenames", ())
 
 
 def _gatekeeper(config: pytest.Config) -> Gatekeeper:

@@ -23,8 +23,8 @@ from . import spec as specs
 from .baseline import Baseline
 from .errors import GateError, GateFailed, SpecError, SubjectError
 from .naming import default_id, slug
+from .reports import discover, terminal
 from .reports import json as json_report
-from .reports import terminal
 from .result import GateResult, Outcome
 from .spec import GateSpec, nearest, parse_arguments, parse_option
 
@@ -70,6 +70,7 @@ class Unfit:
 GATES = pytest.StashKey[tuple[Request, ...]]()
 COLLECTED = pytest.StashKey[dict[str, str]]()
 _FOUND = pytest.StashKey[list[GateResult]]()
+_DISCOVERED = pytest.StashKey[list[dict[str, str]]]()
 _EXPLICIT = pytest.StashKey[bool]()
 
 
@@ -86,6 +87,7 @@ class Settings:
     baseline_path: Path
     baseline: Baseline | None
     update: bool
+    discover: str | None
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
@@ -130,6 +132,7 @@ class Settings:
             baseline_path=path,
             baseline=recorded,
             update=update,
+            discover=config.getoption("--torchscript-discover"),
         )
 
     def judged(self, gate: GateResult) -> GateResult:
@@ -288,6 +291,8 @@ class Gatekeeper:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         requests = item.stash.get(GATES, ())
+        if not requests and self._settings.discover:
+            return (yield from self._discovering(item))
         if not requests:
             return (yield)
         found = item.stash.setdefault(_FOUND, [])
@@ -334,7 +339,7 @@ class Gatekeeper:
         if report.when == "call" and report.failed:
             self._failed_inside.add(report.nodeid)
 
-    def _watched(self, item: pytest.Item, requests: tuple[Request, ...], body: _Body) -> ExitStack:
+    def _watched(self, item: pytest.Item, requests: tuple[Request, ...], body: _Body, *, keep_result: bool = True) -> ExitStack:
         """Watch the module calls of the body, and catch what it returns."""
         from .subject.observe import Observer
 
@@ -345,7 +350,8 @@ class Gatekeeper:
                 observer = Observer(only=request.spec.model)
                 body.narrowed[request.spec.model] = stack.enter_context(observer.watching())
         original = getattr(item, "obj", None)
-        if original is not None and not inspect.iscoroutinefunction(original) and not inspect.isasyncgenfunction(original):
+        waits = inspect.iscoroutinefunction(original) or inspect.isasyncgenfunction(original)
+        if keep_result and original is not None and not waits:
 
             @functools.wraps(original)
             def keeping(*args: Any, **kwargs: Any) -> None:
@@ -355,6 +361,36 @@ class Gatekeeper:
             item.obj = keeping  # type: ignore[attr-defined]
             stack.callback(setattr, item, "obj", original)
         return stack
+
+    def _discovering(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Run an unmarked test, and note what the marker would make of it; the test's own outcome stands."""
+        from . import gate
+
+        body = _Body()
+        with self._watched(item, (), body, keep_result=False):
+            outcome = yield
+        if _unittest_failure(item) or item.nodeid in self._failed_inside or item.stash.get(_EXPLICIT, False):
+            return outcome
+        spec = GateSpec.merge(self._settings.override, self._settings.defaults)
+        candidates = []
+        for call in body.observer.calls:
+            try:
+                subject = gate.Subject(model=gate.check_model(call.model), call=gate.bind(call.model, call.args, call.kwargs))
+            except SubjectError:
+                # A part without a tensor among its inputs carries no gate.
+                continue
+            result = gate.judge(subject, spec, id="discovered", nodeid=item.nodeid, root=str(self._config.rootpath))
+            verdicts = dict.fromkeys(cell.verdict for cell in result.cells)
+            candidates.append(
+                {
+                    "nodeid": item.nodeid,
+                    "model": type(call.model).__name__,
+                    "inputs": gate.described(subject),
+                    "verdict": ", ".join(v for v in verdicts if v != "ok") or "ok",
+                }
+            )
+        item.stash[_DISCOVERED] = candidates
+        return outcome
 
     def _gate(self, item: pytest.Item, request: Request, body: _Body) -> Iterator[GateResult]:
         from . import gate
@@ -524,6 +560,8 @@ class Gatekeeper:
         report = yield
         if report.when == "setup" and not report.passed:
             _not_run(item, item.stash.get(GATES, ()), f"the test's setup {'skipped it' if report.skipped else 'failed'}")
+        if report.when == "call" and item.stash.get(_DISCOVERED, []):
+            report.torchscript_discovered = json.dumps(item.stash[_DISCOVERED])  # type: ignore[attr-defined]
         found = item.stash.get(_FOUND, [])
         if found and (report.when == "call" or (report.when == "setup" and not report.passed)):
             if report.skipped and hasattr(report, "wasxfail"):
@@ -617,6 +655,7 @@ class Results:
         self._collected: dict[str, str] = {}
         self._filtered = False
         self._stale: list[str] = []
+        self._discovered: list[dict[str, str]] = []
         self._written: list[Path] = []
 
     # Gathering
@@ -626,6 +665,7 @@ class Results:
             result = GateResult.from_json(data)
             # A test that is run again replaces what it found before.
             self._gates[result.nodeid, result.id] = result
+        self._discovered += json.loads(getattr(report, "torchscript_discovered", "[]"))
         if str(report.when) == "???" and report.failed:
             # xdist's word for a test in which the worker died.
             self._crashed[report.nodeid] = str(report.longrepr)
@@ -729,6 +769,13 @@ class Results:
             for line, good in terminal.table(gates):
                 style = {} if good is None else {"green": True} if good else {"red": True}
                 terminalreporter.write_line(line, **style)
+        if self._settings.discover:
+            terminalreporter.write_sep("=", "torchscript discover")
+            for line in discover.listing(self._discovered):
+                terminalreporter.write_line(line)
+            if self._settings.discover == "write" and self._discovered:
+                terminalreporter.write_sep("-", "conftest.py")
+                terminalreporter.write_line(discover.conftest(self._discovered))
         for id in self._stale:
             text = f"STALE: {id} is recorded in {self._settings.baseline_path.name}, but no test gates it: coverage was lost"
             terminalreporter.write_line(text, red=True)

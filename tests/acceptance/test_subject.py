@@ -646,6 +646,7 @@ TRANSFORMERS = {
             scripted = torchscript.trace(bert)
             names = [argument.name for argument in scripted.forward.schema.arguments]
             assert names == ["self", "input_ids", "attention_mask", "token_type_ids"]
+            assert isinstance(scripted(**tokens(), token_type_ids=tokens()["attention_mask"]), tuple)
 
         @pytest.fixture
         def t5():
@@ -694,5 +695,5 @@ def test_sizes_that_the_config_forbids_are_one_clear_failure(transformers_run: R
 
 
 def test_fixture_synthesises_too(transformers_run: Run) -> None:
-    """`torchscript.check` and `torchscript.trace` make a transformers model's inputs when they are given none."""
+    """`check` and `trace` make a transformers model's inputs when they are given none; what is traced returns tuples."""
     assert transformers_run.outcomes["test_fixture"] == "passed", transformers_run.messages.get("test_fixture")

@@ -144,12 +144,6 @@ def test_the_callers_autocast_holds_there() -> None:
     assert in_own_thread(lambda: (x @ x).dtype) == torch.float32
 
 
-def test_the_callers_inference_mode_holds_there() -> None:
-    """It is a setting of the thread, like the grad mode."""
-    with torch.inference_mode():
-        assert in_own_thread(torch.is_inference_mode_enabled)
-
-
 def test_the_callers_context_variables_hold_there() -> None:
     """A library that is configured by one is configured alike in eager and under the tracer."""
     setting = ContextVar("setting", default="none")
