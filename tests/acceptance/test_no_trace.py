@@ -539,6 +539,29 @@ def test_other_tests_draw_the_same_random_numbers(run_suite: PytestRuns) -> None
     assert drew == [line for line in plain.output.splitlines() if line.startswith("drew")]
 
 
+def test_a_patched_call_is_put_back(run_suite: PytestRuns) -> None:
+    """A test that replaces `nn.Module.__call__` until its teardown leaves torch's own there, under a gate too."""
+    suite = {
+        "test_patch.py": """
+            import pytest
+            from models import *
+
+            CALL = nn.Module.__call__
+
+            @pytest.mark.torchscript
+            def test_patches(monkeypatch):
+                original = nn.Module.__call__
+                monkeypatch.setattr(nn.Module, "__call__", lambda self, *args, **kwargs: original(self, *args, **kwargs))
+                Head()(rows())
+
+            def test_after():
+                assert nn.Module.__call__ is CALL
+        """
+    }
+    run = run_suite(suite)
+    assert run.outcomes == {"test_patches": "passed", "test_after": "passed"}, run.messages
+
+
 HEAVY = """
     import sys
 

@@ -604,6 +604,31 @@ def test_tests_that_pytest_cannot_run_end_as_unmarked_ones_do(run_suite: PytestR
     assert run.gate("test_beside")["outcome"] == "passed"
 
 
+def test_doctests_are_not_gated(run_suite: PytestRuns) -> None:
+    """A marker on a module is for its tests: the doctests that pytest finds there run as without it."""
+    suite = {
+        "test_documented.py": """
+            import pytest
+            from models import *
+
+            pytestmark = pytest.mark.torchscript
+
+            def double(x):
+                '''
+                >>> double(2)
+                4
+                '''
+                return 2 * x
+
+            def test_head():
+                Head()(rows())
+        """
+    }
+    run = run_suite(suite, "--doctest-modules")
+    assert run.outcomes == {"test_documented.double": "passed", "test_head": "passed"}, run.messages
+    assert len(run.report["gates"]) == 1
+
+
 TRANSFORMERS = {
     "test_bert.py": """
         import pytest

@@ -105,6 +105,7 @@ class ModelState:
         self._dicts: list[tuple[str, torch.nn.Module, dict[str, Any]]] = []
         self._copies: dict[int, tuple[Any, Any]] = {}
         self._loose: dict[int, _Saved] = {}
+        self._generators: list[tuple[torch.Generator, torch.Tensor]] = []
         self._parameters = [_Saved(name, parameter) for name, parameter in model.named_parameters()]
         self._buffers = [_Saved(name, buffer) for name, buffer in model.named_buffers()]
         # A write through `.data` moves no version counter. Whoever finds one makes every later look thorough.
@@ -123,6 +124,8 @@ class ModelState:
                 for container in found:
                     if id(container) not in self._copies:
                         self._copies[id(container)] = container, copy.copy(container)
+                if isinstance(value, torch.Generator):
+                    self._generators.append((value, value.get_state()))
                 if name not in _REGISTRIES:
                     for tensor in _loose_tensors(value):
                         if id(tensor) not in known and id(tensor) not in self._loose:
@@ -197,6 +200,8 @@ class ModelState:
                     original.extend(content)
                 else:
                     original.update(content)
+        for generator, drawn in self._generators:
+            generator.set_state(drawn)
         for saved in (*(self._parameters if parameters else ()), *self._buffers, *self._loose.values()):
             if thorough or self._sneaky or _version(saved.tensor) != saved.version:
                 if saved.changed(thorough=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
 import sys
 import threading
@@ -22,7 +23,11 @@ def detached(value: Any) -> Any:
 
 
 def in_own_thread(function: Callable[[], Any]) -> Any:
-    """Call ``function`` in a thread of its own, with the caller's grad mode, torch-function modes and line log.
+    """Call ``function`` in a thread of its own, under the settings of the caller's.
+
+    Those are grad and inference mode, autocast, torch-function modes (a default device is one), context variables, the
+    number of threads and a line log of ours. A ``threading.local`` of the model's own cannot be taken along: where the
+    function misses one, it is called here.
 
     While tracing, torch keeps the sizes it has read for the next operation in a place of the thread. An operation that
     fails leaves them there, and the next trace in that thread dies of them, by an assertion or a segmentation fault.
@@ -32,6 +37,9 @@ def in_own_thread(function: Callable[[], Any]) -> Any:
     modes = torch.overrides._get_current_function_mode_stack()
     grad = torch.is_grad_enabled()
     threads = torch.get_num_threads()
+    inference = torch.is_inference_mode_enabled()
+    autocast = {kind: torch.get_autocast_dtype(kind) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)}
+    context = contextvars.copy_context()
     log = sys.gettrace()
     ours = type(getattr(log, "__self__", None)).__module__.startswith(__name__.partition(".")[0])
 
@@ -44,7 +52,13 @@ def in_own_thread(function: Callable[[], Any]) -> Any:
         if ours:
             sys.settrace(log)
         try:
-            outcome.append(function())
+            with contextlib.ExitStack() as stack:
+                if inference:
+                    stack.enter_context(torch.inference_mode())
+                for kind, dtype in autocast.items():
+                    # Its cache would hand a cast weight to the tracer, which knows the weight alone.
+                    stack.enter_context(torch.autocast(kind, dtype=dtype, cache_enabled=False))
+                outcome.append(context.run(function))
         except BaseException as error:  # noqa: BLE001 - raised again where the caller is
             failure.append(error)
         finally:
@@ -54,6 +68,8 @@ def in_own_thread(function: Callable[[], Any]) -> Any:
     thread = threading.Thread(target=run_here, name="torchscript-trace", daemon=True)
     thread.start()
     thread.join()
+    if failure and isinstance(failure[0], AttributeError) and "_thread._local" in str(failure[0]):
+        return function()
     if failure:
         raise failure[0]
     return outcome[0]
