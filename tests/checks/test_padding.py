@@ -126,6 +126,22 @@ def test_ids_are_padded_with_the_models_own_padding_id() -> None:
     assert alone("padding", Padded(), inputs).status is Status.PASSED
 
 
+@pytest.mark.parametrize("inverted", [False, True], ids=["kept", "dropped"])
+def test_padding_goes_where_the_observed_mask_has_it(inverted: bool) -> None:
+    """A decoder that pads at the start may read the last position, and one that pads at the end may not."""
+
+    class Last(nn.Module):
+        def forward(self, x: Tensor, key_padding_mask: Tensor) -> Tensor:
+            return x[:, -1] + 0 * key_padding_mask.sum()
+
+    ending = (MASK == 0) if inverted else (MASK == 1)
+    left, right = {"x": X, "key_padding_mask": ending.flip(1)}, {"x": X, "key_padding_mask": ending}
+    if not inverted:
+        left, right = ({**inputs, "key_padding_mask": inputs["key_padding_mask"].long()} for inputs in (left, right))
+    assert alone("padding", Last(), left, mask="key_padding_mask").status is Status.PASSED
+    assert alone("padding", Last(), right, mask="key_padding_mask").verdict is Verdict.PADDING_UNSAFE
+
+
 def test_rounding_is_forgiven_and_a_leak_is_not() -> None:
     """Sums of other lengths round otherwise, up to ten times the tolerance of the dtype."""
 

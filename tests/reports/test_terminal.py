@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from pytest_torchscript.reports.terminal import failure_block, table
+from pytest_torchscript.reports.terminal import failure_block, headline, table
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
 NODE = "tests/test_head.py::test_head"
@@ -167,6 +168,42 @@ def test_without_other_warnings_there_is_no_evidence() -> None:
 def test_a_place_without_function_and_source_is_still_a_place() -> None:
     """A file that cannot be read has a line all the same."""
     assert "    at         a.py:3" in lines(failing(Finding(message="m", file="a.py", line=3)))
+
+
+# With a baseline
+
+
+def test_a_baseline_says_what_was() -> None:
+    """The state and its reason stand below the failure, wrapped like the rest."""
+    result = replace(gate(cell(EAGER, SHAPES)), baseline="REGRESSED", reason="seq was dynamic")
+    assert "    baseline   REGRESSED: seq was dynamic" in lines(result)
+
+
+def test_a_gate_that_fails_for_its_baseline_alone_has_a_block() -> None:
+    """What passes and is recorded as failing fails too, and says so."""
+    result = replace(gate(cell(EAGER)), outcome=Outcome.FAILED, baseline="FIXED", reason="remove this entry")
+    assert lines(result) == [
+        f"torchscript gate: {NODE}   FAILED  FIXED",
+        "    baseline   FIXED: remove this entry",
+        f"    reproduce  pytest {NODE}",
+    ]
+
+
+# A headline
+
+
+def test_the_headline_is_verdict_and_place() -> None:
+    """What is left where a summary has one line."""
+    assert headline(gate(cell(EAGER, SHAPES))) == "ShapeSpecialised at src/head.py:41"
+    assert headline(failing(Finding(message="m"))) == "ShapeSpecialised"
+
+
+def test_the_headline_leads_with_the_baseline() -> None:
+    """A regression is more than a failure."""
+    result = replace(gate(cell(EAGER, SHAPES)), baseline="REGRESSED")
+    assert headline(result) == "REGRESSED: ShapeSpecialised at src/head.py:41"
+    assert headline(replace(gate(cell(EAGER)), baseline="FIXED")) == "FIXED"
+    assert headline(gate(cell(EAGER))) == "passed"
 
 
 # The table

@@ -99,6 +99,10 @@ def is_padded_at_end(mask: Tensor) -> bool:
             zeros(pixel_values=(2, 3, 16, 16), input_ids=(2, 16, INT)),
             {"pixel_values": {0: B}, "input_ids": {0: B, 1: S}},
         ),
+        (
+            zeros(input_ids=(2, 16, INT), pixel_values=(2, 3, 16, 16), pixel_mask=(2, 16, 16, INT)),
+            {"input_ids": {0: B, 1: S}, "pixel_values": {0: B}, "pixel_mask": {0: B}},
+        ),
         (zeros(x=(2, 16, 8), scale=()), {"x": {0: B, 1: S}}),
         (zeros(x=(2, 16, 8), table=(100, 8)), {"x": {0: B, 1: S}}),
         ({"pair": (torch.zeros(2, 16, 8), torch.zeros(2))}, {"pair[0]": {0: B, 1: S}, "pair[1]": {0: B}}),
