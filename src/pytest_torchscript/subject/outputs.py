@@ -234,7 +234,11 @@ def _compare_tensors(actual: torch.Tensor, expected: torch.Tensor, tolerance: To
     distance = (actual.to(wide) - expected.to(wide)).abs()
     distance = torch.where(distance.isnan(), torch.full_like(distance, math.inf), distance)
     worst = int(torch.where(wrong, distance, torch.full_like(distance, -1.0)).argmax())
-    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), expected.shape))
+    index: tuple[int, ...] = ()
+    # torch.unravel_index would do, and imports two seconds of sympy for its argument checks.
+    for size in reversed(expected.shape):
+        worst, at = divmod(worst, size)
+        index = (at, *index)
     reference = expected[index]
     return Mismatch(
         path=path,
