@@ -26,9 +26,7 @@ BASH = shutil.which("bash")
 ACTIONLINT = shutil.which("actionlint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
 
 needs_bash = pytest.mark.skipif(BASH is None, reason="no bash, which runs the action's steps")
-needs_actionlint = pytest.mark.skipif(
-    ACTIONLINT is None, reason="no actionlint on this platform"
-)
+needs_actionlint = pytest.mark.skipif(ACTIONLINT is None, reason="no actionlint on this platform")
 
 CODE = ["$(touch pwned)", "`touch pwned`", "; touch pwned #", "&& touch pwned", "${{ github.token }}"]
 HOSTILE = [*CODE, "a b", "it's", '"', "-h", "größe", "\\", "*"]

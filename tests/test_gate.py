@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import warnings
 from collections import UserDict
 from typing import Any
@@ -425,6 +426,22 @@ def test_a_tensor_that_is_no_buffer_goes_along() -> None:
     assert only(judged(model)).verdict == "ok"
     assert only(judged(model, weights="meta")).verdict == "ok"
     assert not model.anchors.is_meta
+
+
+def test_what_cannot_be_copied_is_shared() -> None:
+    """A lock or an open file is no weight, and no reason not to judge the structure."""
+
+    class Locked(Head):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()
+
+        def forward(self, x: Tensor) -> Tensor:
+            with self.lock:
+                return super().forward(x)
+
+    assert only(judged(Locked())).verdict == "ok"
+    assert only(judged(Locked(), weights="meta")).verdict == "ok"
 
 
 def test_a_tensor_made_in_the_forward_goes_along() -> None:

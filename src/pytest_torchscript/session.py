@@ -558,6 +558,8 @@ class Gatekeeper:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
+        if report.when == "setup":
+            report.torchscript_ids = [request.id for request in item.stash.get(GATES, ())]  # type: ignore[attr-defined]
         if report.when == "setup" and not report.passed:
             _not_run(item, item.stash.get(GATES, ()), f"the test's setup {'skipped it' if report.skipped else 'failed'}")
         if report.when == "call" and item.stash.get(_DISCOVERED, []):
@@ -665,6 +667,8 @@ class Results:
             result = GateResult.from_json(data)
             # A test that is run again replaces what it found before.
             self._gates[result.nodeid, result.id] = result
+        # Told with the setup, so that it is known when the worker dies in the call.
+        self._collected.update(dict.fromkeys(getattr(report, "torchscript_ids", ()), report.nodeid))
         self._discovered += json.loads(getattr(report, "torchscript_discovered", "[]"))
         if str(report.when) == "???" and report.failed:
             # xdist's word for a test in which the worker died.
@@ -674,7 +678,8 @@ class Results:
         self._filtered = True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        self._filtered = self._filtered or report.failed
+        # A module that cannot be collected, or skips itself, is kept from running: its gates are not lost.
+        self._filtered = self._filtered or not report.passed
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -722,9 +727,10 @@ class Results:
     def _is_complete(self, session: pytest.Session) -> bool:
         """Whether every test was to run, and none was kept from it: what a run leaves out is not lost."""
         option = self._config.option
-        chosen = option.keyword or option.markexpr or getattr(option, "deselect", None) or self._settings.override
+        chosen = option.keyword or option.markexpr or self._settings.override
+        chosen = chosen or any(getattr(option, name, None) for name in ("deselect", "ignore", "ignore_glob"))
         stopped = session.shouldstop or session.shouldfail or session.exitstatus not in (0, 1, 5)
-        named = self._config.args_source is pytest.Config.ArgsSource.ARGS and any(
+        named = self._config.args_source is not pytest.Config.ArgsSource.TESTPATHS and any(
             Path(self._config.invocation_params.dir, arg).resolve() != self._config.rootpath.resolve()
             for arg in self._config.args
         )

@@ -55,7 +55,7 @@ def test_the_written_conftest_gates_the_suite(run_suite: PytestRuns) -> None:
     printed = run.text.partition(" conftest.py ")[2].partition("\n")[2]
     lines = []
     for line in printed.splitlines():
-        if line.startswith("=") or line.startswith("torchscript gates written"):
+        if line.startswith(("=", "torchscript gates written")):
             break
         lines.append(line)
     gated = run_suite({**SUITE, "conftest.py": "\n".join(lines)})

@@ -129,6 +129,17 @@ def test_a_program_that_runs_no_more_fails(monkeypatch: pytest.MonkeyPatch) -> N
     assert "no such operator" in result.findings[0].message
 
 
+def test_a_program_that_draws_is_not_changed_by_the_file() -> None:
+    """Two runs of it differ before it is saved, too: that is another check's matter."""
+
+    class Seeded(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            torch.manual_seed(0)
+            return x + torch.rand(4)
+
+    assert alone("roundtrip", Seeded(), (X,)).status is Status.PASSED
+
+
 def test_a_failure_does_not_hide_the_other_checks() -> None:
     """Weights need the loaded program; the rest is judged."""
     found = cell(Custom(), (X,))

@@ -369,6 +369,22 @@ class Scalar(nn.Module):
         return x * 2
 
 
+def test_a_mask_by_another_name_stays_a_mask_at_other_sizes() -> None:
+    """What ``mask=`` names is padded at the end wherever it is probed, without the holes that repeating makes."""
+    seen: list[Tensor] = []
+
+    class Kept(nn.Module):
+        def forward(self, x: Tensor, keep: Tensor) -> Tensor:
+            seen.append(keep.clone())
+            return x * keep[..., None]
+
+    keep = (torch.arange(16)[None] < torch.tensor([16, 11])[:, None]).long()
+    assert cell(Kept(), {"x": x(), "keep": keep}, mask="keep").verdict == "ok"
+    assert any(mask.shape[1] > 16 for mask in seen)
+    at_end, at_start = ([bool((mask.diff() * sign <= 0).all()) for mask in seen] for sign in (1, -1))
+    assert all(a or b for a, b in zip(at_end, at_start, strict=True))
+
+
 def test_another_shape_is_told_in_its_own_words() -> None:
     """There is no amount by which a shape is off."""
 

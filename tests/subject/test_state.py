@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +58,7 @@ class Model(nn.Module):
         self.pair = (torch.ones(1), [torch.ones(1)])
         self.recent = deque([1, 2], maxlen=3)
         self.helper = Helper()
+        self.array = np.ones(2)
 
 
 def described(model: nn.Module) -> Any:
@@ -117,6 +120,8 @@ CHANGES: dict[str, Callable[[Model], Any]] = {
     "a loose tensor through data": lambda m: m.loose.data.zero_(),
     "a tensor in a tuple": lambda m: m.pair[0].zero_(),
     "a tensor in a list in a tuple": lambda m: m.pair[1][0].zero_(),
+    "an array": lambda m: setattr(m, "array", np.zeros(2)),
+    "an array like it": lambda m: setattr(m, "array", np.ones(2)),
     "a deque": lambda m: m.recent.extend([3, 4]),
     "a helper's number": lambda m: setattr(m.helper, "hits", 1),
     "a helper's list": lambda m: m.helper.seen.append(2),
@@ -275,11 +280,37 @@ def test_a_container_that_holds_itself_ends() -> None:
 def test_a_generator_of_the_models_own_is_put_back() -> None:
     """It goes on for its owner as if nothing had been drawn."""
     model = Model()
-    model.generator = torch.Generator().manual_seed(3)
+    generator = torch.Generator().manual_seed(3)
+    model.__dict__["generator"] = generator
     state = ModelState(model)
-    drawn = torch.rand(2, generator=model.generator)
+    drawn = torch.rand(2, generator=generator)
     state.restore()
-    assert torch.equal(torch.rand(2, generator=model.generator), drawn)
+    assert torch.equal(torch.rand(2, generator=generator), drawn)
+
+
+def test_a_part_that_is_compiled_is_put_back() -> None:
+    """A ScriptModule's buffers are in C++, and a call may write them all the same."""
+
+    class Counting(nn.Module):
+        count: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.count += 1
+            return x * self.count
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(torch.jit.trace(Counting(), (torch.ones(1),), check_trace=False))
+    before = model.state_dict()["0.count"].clone()
+    state = ModelState(model)
+    model(torch.ones(1))
+    assert state.changed_buffers() == ["0.count"]
+    state.restore()
+    assert torch.equal(model.state_dict()["0.count"], before)
 
 
 def test_a_meta_model_has_no_values_to_restore() -> None:
@@ -463,6 +494,14 @@ def test_the_users_own_settings_are_kept() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
         torch.use_deterministic_algorithms(False)
+
+
+def test_the_working_directory_is_as_before(tmp_path: Path) -> None:
+    """A forward that goes elsewhere does not take the run along."""
+    before = os.getcwd()
+    with isolated():
+        os.chdir(tmp_path)
+    assert os.getcwd() == before
 
 
 def test_warning_filters_are_as_before() -> None:

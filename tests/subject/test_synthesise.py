@@ -415,9 +415,7 @@ def test_inputs_come_in_the_order_of_forward(name: str) -> None:
 
 
 @pytest.mark.parametrize("seq_len", [2, 3, 7, 16, 33])
-@pytest.mark.parametrize(
-    "name", ["BertModel", "GPT2LMHeadModel", "T5ForConditionalGeneration", "BartModel", "CLIPModel"]
-)
+@pytest.mark.parametrize("name", ["BertModel", "GPT2LMHeadModel", "T5ForConditionalGeneration", "BartModel", "CLIPModel"])
 def test_the_asked_length_is_made(name: str, seq_len: int) -> None:
     """Encoder and decoder both get the sequence length that was asked for, and run."""
     if name == "BartModel":

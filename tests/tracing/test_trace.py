@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -196,6 +197,23 @@ def test_a_refusal_does_not_spoil_the_next_trace() -> None:
         with pytest.raises(TraceError):
             trace(failing, bind(failing, (X,), {}))
         assert torch.equal(trace(plain, bind(plain, (X,), {})).module(X), plain(X))
+
+
+def test_a_model_bound_to_its_thread_is_traced_in_it() -> None:
+    """What a thread keeps to itself is not there in another one."""
+
+    class Local(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.local = threading.local()
+            self.local.scale = 3.0
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = x * self.local.scale
+            return out
+
+    model = Local()
+    assert torch.equal(trace(model, bind(model, (X,), {})).module(X), X * 3)
 
 
 def test_the_warnings_before_a_refusal_are_kept() -> None:

@@ -16,7 +16,7 @@ __all__ = ["document", "render", "write"]
 def document(gates: Iterable[GateResult], environment: Mapping[str, Any]) -> dict[str, Any]:
     """The report as data; gates sorted by id, so that the order in which tests ran does not show."""
     ordered = sorted(gates, key=lambda gate: (gate.id, gate.nodeid))
-    return {"schema": SCHEMA, "environment": dict(environment), "gates": [gate.to_json() for gate in ordered]}
+    return {"schema": SCHEMA, "environment": dict(sorted(environment.items())), "gates": [gate.to_json() for gate in ordered]}
 
 
 def render(data: Mapping[str, Any]) -> str:
