@@ -154,7 +154,7 @@ def _cell(
     state = ModelState(model)
     try:
         dims = _dims(model, call, spec, state, seq_asked=seq is not None, try_it=not meta)
-        call = _sized(call, dims, batch, seq)
+        call = _sized(call, dims, batch, seq, spec.mask)
         call, survey = _surveyed(model, call, state, meta=meta)
         mask = mask_name(call.inputs, spec.mask)
         context = Context(
@@ -237,7 +237,7 @@ def _accepts(model: torch.nn.Module, call: Call, dims: Dims, state: ModelState) 
     return True
 
 
-def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None) -> Call:
+def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None, mask: str | None = None) -> Call:
     """The call at the cell's sizes."""
     sizes = dims.sizes(call.inputs)
     wanted = {}
@@ -251,7 +251,7 @@ def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None) -> Call:
                 f'declare it, like dims={{"{next(iter(call.tensors()))}": {{1: "{dim}"}}}}'
             )
         wanted[dim] = size
-    return call.with_inputs(resize(call.inputs, dims, wanted))
+    return call.with_inputs(resize(call.inputs, dims, wanted, mask=mask))
 
 
 def _limits(model: torch.nn.Module) -> dict[str, int]:
@@ -351,5 +351,10 @@ def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Modul
         for value in vars(module).values():
             if isinstance(value, torch.Tensor):
                 memo.setdefault(id(value), value.detach().to("meta"))
+            elif not isinstance(value, (dict, torch.nn.Module)):
+                try:
+                    copy.deepcopy(value, dict(memo))
+                except Exception:  # noqa: BLE001 - a lock, a file: the copy shares it
+                    memo[id(value)] = value
     on_meta: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor.detach().to("meta")  # noqa: E731
     return copy.deepcopy(model, memo), call.with_inputs(map_tensors(on_meta, dict(call.inputs)))

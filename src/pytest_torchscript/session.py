@@ -193,6 +193,9 @@ class Gatekeeper:
         problems: list[str] = []
         collected = self._config.stash.setdefault(COLLECTED, {})
         for item in items:
+            if not isinstance(item, pytest.Function):
+                # A doctest, a linter's item: a module-level marker is not about them.
+                continue
             try:
                 requests = tuple(self._requests(item))
             except SpecError as error:
@@ -291,7 +294,7 @@ class Gatekeeper:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         requests = item.stash.get(GATES, ())
-        if not requests and self._settings.discover:
+        if not requests and self._settings.discover and isinstance(item, pytest.Function):
             return (yield from self._discovering(item))
         if not requests:
             return (yield)

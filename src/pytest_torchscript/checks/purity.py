@@ -122,7 +122,7 @@ class Purity(Check):
         }
         if sizes:
             label = "an input with " + " and ".join(f"{dim} {size}" for dim, size in sizes.items())
-            others.append((label, resize(context.inputs, context.dims, sizes)))
+            others.append((label, resize(context.inputs, context.dims, sizes, mask=context.mask)))
         return others
 
     @staticmethod

@@ -132,7 +132,7 @@ class Shapes(Check):
     # Probing
 
     def _inputs(self, context: Context, sizes: Mapping[str, int], *, fresh: bool = True) -> dict[str, Any]:
-        resized = resize(context.inputs, context.dims, sizes)
+        resized = resize(context.inputs, context.dims, sizes, mask=context.mask)
         # Repeated rows could hide that one row was taken for another; other values must have passed for this to be fair.
         if fresh and not context.meta and context.statuses.get("values") is Status.PASSED:
             return context.fresh.redrawn(resized, seed=sum(sizes.values()))

@@ -93,7 +93,7 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     Axis 0 is the batch in every tensor that has the first tensor's size there. The sequence is axis 1 of known text
     inputs, of a 2-d integer tensor and of a 3-d float tensor (batch, seq, features), and any axis of a mask that has the
     same size. A 2-d float tensor is (batch, features), unless a ``seq_len`` was asked for and nothing else has one.
-    Images' height and width are not inferred: declare them.
+    Images' height and width are added by :func:`with_images`, where they matter.
     """
     by_path = dict(tensors(inputs))
     axes: dict[str, dict[int, str]] = {path: {} for path in by_path}
@@ -106,9 +106,6 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     for path, tensor in by_path.items():
         if tensor.ndim and tensor.shape[0] == batch:
             axes[path][0] = BATCH
-
-    def is_decoder(path: str) -> bool:
-        return path.startswith(_DECODER)
 
     for decoder, dim in ((False, SEQ), (True, DECODER_SEQ)):
         members = {path: tensor for path, tensor in by_path.items() if path.startswith(_DECODER) == decoder}
@@ -218,8 +215,11 @@ def mapped(inputs: Mapping[str, Any], change: Any) -> dict[str, Any]:
     return {name: walk(value, name) for name, value in inputs.items()}
 
 
-def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The inputs with the named dims at other sizes, by repeating and cropping what is there."""
+def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int], *, mask: str | None = None) -> dict[str, Any]:
+    """The inputs with the named dims at other sizes, by repeating and cropping what is there.
+
+    ``mask`` is the path of a mask whose name does not say that it is one.
+    """
 
     def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
         for axis, dim in dims.axes.get(path, {}).items():
@@ -228,7 +228,7 @@ def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int]) -> d
                 continue
             observed = tensor.shape[axis]
             index = torch.arange(size)
-            if "mask" in path and dim != BATCH and not tensor.is_meta:
+            if ("mask" in path or path == mask) and dim != BATCH and not tensor.is_meta:
                 # Repeated, a padded mask would have holes, which no tokenizer makes; cropped, one that is padded at the
                 # start would keep nothing. It is stretched, from the side on which it keeps.
                 along = list(dims.axes[path].values()).count(dim)
@@ -300,7 +300,8 @@ class FreshValues:
         generator = torch.Generator().manual_seed(self.seed + 0x5EED)
         by_path = dict(tensors(inputs))
         masks = self._mask_paths(by_path)
-        plain = [path for path in by_path if path not in masks]
+        # A sparse or quantised input is kept: there is no drawing another of the same pattern.
+        plain = [path for path, t in by_path.items() if path not in masks and t.layout == torch.strided and not t.is_quantized]
         floats = [path for path in plain if by_path[path].is_floating_point() or by_path[path].is_complex()]
         ints = [path for path in plain if path not in floats and by_path[path].dtype != torch.bool]
         bools = [path for path in plain if by_path[path].dtype == torch.bool]
@@ -398,7 +399,7 @@ class FreshValues:
         masks = self._mask_paths(dict(tensors(inputs)))
 
         def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
-            if path in masks or tensor.is_meta:
+            if path in masks or tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
                 return tensor.clone()
             if tensor.is_floating_point() or tensor.is_complex():
                 return _normal_like(tensor, generator)
@@ -476,7 +477,7 @@ def _masks(valid: torch.Tensor, axes: Mapping[int, str]) -> Iterator[tuple[str, 
 
 def is_binary(tensor: torch.Tensor) -> bool:
     """Whether a mask says keep or drop; an additive float mask is an input like any other."""
-    if tensor.is_meta:
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
         return tensor.dtype == torch.bool
     return tensor.dtype == torch.bool or (not tensor.is_complex() and bool(((tensor == 0) | (tensor == 1)).all()))
 

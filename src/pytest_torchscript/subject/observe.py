@@ -58,18 +58,19 @@ class Observer:
     @contextmanager
     def watching(self) -> Iterator[Observer]:
         """Record every module call in the block, from any thread."""
-        call = torch.nn.Module.__call__
+        call = torch.nn.Module._call_impl
         observer = self
 
         def observed(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
             return observer._enter(call, module, args, kwargs)
 
-        # A global forward pre-hook would be the public way, but it does not see keyword arguments.
-        torch.nn.Module.__call__ = observed  # type: ignore[method-assign]
+        # A global forward pre-hook would be the public way, but it does not see keyword arguments. `__call__` itself is
+        # left alone: a test may replace it until its teardown, and would put ours back then.
+        torch.nn.Module._call_impl = observed  # type: ignore[method-assign, assignment]
         try:
             yield self
         finally:
-            torch.nn.Module.__call__ = call  # type: ignore[method-assign]
+            torch.nn.Module._call_impl = call  # type: ignore[method-assign]
 
     def _enter(self, call: Any, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         depth = getattr(self._local, "depth", 0)
