@@ -150,7 +150,7 @@ def _origin(value: Any) -> tuple[str | None, tuple[float, ...], tuple[float, ...
     seen: set[str] = set()
     pending = [value]
     sized = valued = False
-    while pending and len(seen) < 500:
+    while pending and len(seen) < 200:
         current = pending.pop()
         if current.debugName() in seen:
             continue
