@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,8 @@ _FARTHEST_BATCH = 64
 _MOST_DIRECTED = 10
 _FAR_SIZES = (64, 128, 256, 512)
 _FAR_BATCHES = (8, 16)
-# Far sizes are for small traced ones: attention at 16 times the length costs 256 times as much.
-_DEAREST = 8192
+# Far sizes are for small inputs: so many positions in all, a batch of 2 at length 256 for one.
+_DEAREST = 600
 _MOST_SIZES = 3
 _META_SIZES = 3
 
@@ -185,7 +186,8 @@ class Shapes(Check):
             if guard.kind != "bool":
                 # A size that became a number can meet a table or a power of two anywhere: a few sizes far off.
                 far = _FAR_BATCHES if dim.name == BATCH else _FAR_SIZES
-                wanted += [size for size in far if size > 2 * dim.size + 1 and size * dim.size <= _DEAREST]
+                others = math.prod(context.dims.sizes(context.inputs).values()) // dim.size
+                wanted += [size for size in far if size > 2 * dim.size + 1 and size * others <= _DEAREST]
         chosen = dict.fromkeys(int(size) for size in wanted)
         return [s for s in chosen if 1 <= s <= farthest and s != dim.size and s not in dim.probes][:_MOST_DIRECTED]
 
