@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 
 from .errors import GateError
 from .files import FileError, Json, read_json, write_text
+from .naming import DEFAULT_BASELINE
 from .result import CellResult, GateResult, Outcome, Verdict
 
 __all__ = [
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
-DEFAULT_NAME = "torchscript-baseline.json"
+DEFAULT_NAME = DEFAULT_BASELINE
 UPDATE = "--torchscript-update-baseline"
 
 _OK = "ok"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["default_id", "slug"]
+__all__ = ["DEFAULT_BASELINE", "default_id", "slug"]
+
+DEFAULT_BASELINE = "torchscript-baseline.json"
+"""The baseline's name at the root directory."""
 
 
 def slug(text: str) -> str:

@@ -18,17 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import baseline
 from . import spec as specs
-from .baseline import Baseline
 from .errors import GateError, GateFailed, SpecError, SubjectError
-from .naming import default_id, slug
+from .naming import DEFAULT_BASELINE, default_id, slug
 from .reports import discover, terminal
 from .reports import json as json_report
 from .result import GateResult, Outcome
 from .spec import GateSpec, nearest, parse_arguments, parse_option
 
 if TYPE_CHECKING:
+    from .baseline import Baseline
     from .gate import Subject
     from .subject.observe import ObservedCall, Observer
 
@@ -138,9 +137,14 @@ class Settings:
     def judged(self, gate: GateResult) -> GateResult:
         """The gate against the baseline; while the baseline is updated, against what it will be."""
         recorded = self.baseline
+        if recorded is None and not self.update:
+            return gate
+        from . import baseline
+        from .baseline import Baseline
+
         if self.update:
             recorded = baseline.update(recorded or Baseline(path=self.baseline_path, entries={}), [gate])
-        return baseline.judge(gate, recorded).apply(gate) if recorded is not None else gate
+        return baseline.judge(gate, recorded).apply(gate)
 
 
 def _report(config: pytest.Config, option: str) -> Path | None:
@@ -163,7 +167,13 @@ def _baseline(config: pytest.Config, *, update: bool) -> tuple[Path, Baseline | 
     if option is not None:
         path = Path(config.invocation_params.dir, option)
     else:
-        path = config.rootpath / (configured or baseline.DEFAULT_NAME)
+        path = config.rootpath / (configured or DEFAULT_BASELINE)
+    if not os.path.lexists(path) and (option is None or update):
+        # Most runs have no baseline, and need not load what reads one.
+        return path, None
+    from . import baseline
+    from .baseline import Baseline
+
     try:
         recorded = Baseline.load(path)
     except (baseline.BaselineError, OSError) as error:
@@ -725,6 +735,8 @@ class Results:
         recorded = self._settings.baseline
         if recorded is None or self._settings.update or not self._is_complete(session):
             return
+        from . import baseline
+
         self._stale = baseline.stale(recorded, self._collected, self._gates.values())
 
     def _is_complete(self, session: pytest.Session) -> bool:
@@ -746,6 +758,9 @@ class Results:
             document["stale"] = self._stale
         settings = self._settings
         if settings.update and gates:
+            from . import baseline
+            from .baseline import Baseline
+
             former = settings.baseline or Baseline(path=settings.baseline_path, entries={})
             self._write(
                 "--torchscript-update-baseline",
