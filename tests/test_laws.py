@@ -155,7 +155,7 @@ def test_one_place_traces() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_every_import_stands_for_a_file_or_a_dependency(name: str) -> None:
     """Nothing undeclared is needed."""
-    declared = {"pytest_torchscript", "pytest", "_pytest", "pluggy", "torch", "junit_xml"}
+    declared = {"pytest_torchscript", "pytest", "_pytest", "pluggy", "torch", "junit_xml", "filelock"}
     optional = {"torch_neuronx", "torch_neuron"}
     assert packages(name) <= set(sys.stdlib_module_names) | declared | optional
 

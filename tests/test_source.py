@@ -174,3 +174,14 @@ def test_a_relative_file_is_found_below_the_root(tmp_path: Path, monkeypatch: py
     """A file named relative to the working directory is that file."""
     monkeypatch.chdir(tmp_path)
     assert source.relative("head.py", tmp_path) == "head.py"
+
+
+def test_a_scripted_function_has_a_place_without_a_function() -> None:
+    """torch gives its file and line alone, followed by the source."""
+    text = '  File "/home/me/model.py", line 11\n    def forward(x):\n        return x.nonzero()\n           ~ <--- HERE\n'
+    assert source.parse_stack(text) == [Line("/home/me/model.py", 11)]
+
+
+def test_a_place_in_a_saved_program_is_nobodys_line() -> None:
+    """torch wrote that code, and there is no such file."""
+    assert source.is_foreign("code/__torch__/tests/model.py")

@@ -21,6 +21,7 @@ from pytest_torchscript.spec import (
     nearest,
     parse_arguments,
     parse_option,
+    undeclared,
 )
 
 
@@ -47,9 +48,12 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
 
 
 def test_every_argument_lands_in_the_spec() -> None:
-    """Each argument of the marker is a field of the spec; rtol and atol are the two sides of its tolerance."""
+    """Each argument of the marker is a field of the spec; rtol and atol are the two sides of its tolerance.
+
+    What targets declare for themselves is kept together.
+    """
     fields = {field.name for field in dataclasses.fields(GateSpec)}
-    assert (fields - {"tolerance"}) | {"rtol", "atol"} == set(ARGUMENTS)
+    assert (fields - {"tolerance", "options"}) | {"rtol", "atol"} == set(ARGUMENTS)
 
 
 def test_every_argument_but_the_id_can_be_configured() -> None:
@@ -320,3 +324,49 @@ def test_an_impossible_option_is_refused_by_name(name: str, lines: list[str], me
 def test_anything_callable_is_a_factory(value: Callable[[], Any]) -> None:
     """A model or its inputs can be made on demand."""
     assert parse_arguments((), {"model": value, "inputs": value}) == {"model": value, "inputs": value}
+
+
+# What targets declare
+
+
+def _even(name: str, value: Any) -> int:
+    if int(value) % 2:
+        raise SpecError(f"{name} must be even, not {value!r}")
+    return int(value)
+
+
+KNOWN = {"torchscript": {}, "libtorch": {}, "tiled": {"tile": _even}}
+
+
+def test_a_target_must_be_known() -> None:
+    """The nearest name is suggested, else the names there are."""
+    assert parse_arguments((), {"target": ("tiled", "libtorch")}, KNOWN)["target"] == ("tiled", "libtorch")
+    with pytest.raises(SpecError, match=r"unknown target 'libtroch'; did you mean 'libtorch'\?"):
+        parse_arguments((), {"target": "libtroch"}, KNOWN)
+    with pytest.raises(SpecError, match="unknown target 'xyz'; expected one of torchscript, libtorch, tiled"):
+        parse_arguments((), {"target": "xyz"}, KNOWN)
+
+
+def test_an_argument_of_a_target_is_checked_by_the_target() -> None:
+    """Its value is the target's to judge, and its name is suggested like any other."""
+    assert parse_arguments((), {"tile": 4}, KNOWN) == {"tile": 4}
+    assert parse_option("tile", ["6"], KNOWN) == 6
+    with pytest.raises(SpecError, match="tile must be even, not 3"):
+        parse_arguments((), {"tile": 3}, KNOWN)
+    with pytest.raises(SpecError, match=r"unknown argument 'tiel'; did you mean 'tile'\?"):
+        parse_arguments((), {"tiel": 4}, KNOWN)
+    with pytest.raises(SpecError, match="unknown argument 'tile'"):
+        parse_arguments((), {"tile": 4})
+
+
+def test_arguments_of_targets_are_kept_together() -> None:
+    """The nearest layer wins for them too."""
+    spec = GateSpec.merge({"tile": 4}, {"tile": 8, "target": ("tiled",)})
+    assert (spec.options, spec.target) == ({"tile": 4}, ("tiled",))
+
+
+def test_an_argument_of_another_target_is_told() -> None:
+    """It would be without effect."""
+    spec = GateSpec.merge({"tile": 4, "target": ("libtorch",)})
+    assert undeclared(spec, KNOWN) == "tile is an argument of target 'tiled', and this gate is for 'libtorch'"
+    assert undeclared(GateSpec.merge({"tile": 4, "target": ("libtorch", "tiled")}), KNOWN) is None

@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import GateError, GateFailed, SpecError, SubjectError
     from .result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
+    from .spec import Tolerance
+    from .targets import Deployment, Missing, Rule, Target, Unsupported
 
 __all__ = [
     "CellResult",
     "CheckResult",
+    "Deployment",
     "Finding",
     "GateError",
     "GateFailed",
     "GateResult",
+    "Missing",
     "Outcome",
+    "Rule",
     "SpecError",
     "Status",
     "SubjectError",
+    "Target",
+    "Tolerance",
+    "Unsupported",
     "Verdict",
     "__version__",
 ]
@@ -41,6 +49,12 @@ _HOMES = {
     "Outcome": "result",
     "Status": "result",
     "Verdict": "result",
+    "Tolerance": "spec",
+    "Deployment": "targets",
+    "Missing": "targets",
+    "Rule": "targets",
+    "Target": "targets",
+    "Unsupported": "targets",
 }
 
 

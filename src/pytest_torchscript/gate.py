@@ -8,7 +8,7 @@ import inspect
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 import torch
@@ -16,9 +16,9 @@ from torch.nn.parameter import is_lazy
 
 from . import checks
 from .checks.base import Context
-from .diagnosis.hints import root_cause
+from .diagnosis.hints import hint_for, root_cause
 from .errors import SubjectError
-from .result import CellResult, CheckResult, Finding, GateResult, Verdict
+from .result import CellResult, CheckResult, Finding, GateResult, Status, Verdict
 from .spec import GateSpec
 from .subject.call import Call, bind
 from .subject.inputs import (
@@ -36,6 +36,8 @@ from .subject.inputs import (
 from .subject.outputs import describe, map_tensors, tensors
 from .subject.state import ModelState, isolated
 from .subject.synthesise import is_transformers_model, max_length, synthesise
+from .targets import Target, Targets, built_in
+from .targets.cost import with_buckets
 from .tracing.trace import quiet
 
 __all__ = ["Subject", "as_deployed", "bind", "call_of", "check_model", "judge", "refused"]
@@ -102,7 +104,8 @@ def check_model(model: Any) -> torch.nn.Module:
 
 def refused(message: str, spec: GateSpec, *, hint: str | None = None) -> tuple[CellResult, ...]:
     """The cells of a gate that has no model or no inputs: one failure that says so, the other checks skipped."""
-    failed = CheckResult.failed("eager", Verdict.EAGER_FAILURE, Finding(message=message, hint=hint))
+    finding = Finding(message=message, hint=hint or hint_for(message))
+    failed = CheckResult.failed("eager", Verdict.EAGER_FAILURE, finding)
     others = tuple(CheckResult.skipped(check.name, "eager failed") for check in checks.ALL if check.name != "eager")
     return tuple(
         CellResult(target=target, batch_size=batch, seq_len=seq, checks=(failed, *others))
@@ -110,16 +113,28 @@ def refused(message: str, spec: GateSpec, *, hint: str | None = None) -> tuple[C
     )
 
 
-def judge(subject: Subject, spec: GateSpec, *, id: str, nodeid: str = "", root: str | None = None) -> GateResult:
-    """Run every check in every cell. Leaves the process and the model as they were; see :func:`isolated`."""
+def judge(
+    subject: Subject,
+    spec: GateSpec,
+    *,
+    id: str,
+    nodeid: str = "",
+    root: str | None = None,
+    targets: Targets | None = None,
+) -> GateResult:
+    """Run every check in every cell. Leaves the process and the model as they were; see :func:`isolated`.
+
+    ``targets`` are those the spec may name; by default the built-in ones.
+    """
     started = time.perf_counter()
+    targets = targets or built_in()
     try:
         model = check_model(subject.model)
         with isolated():
-            cells = tuple(
-                _cell(model, subject.call, spec, target, batch, seq, root)
-                for target, batch, seq in itertools.product(spec.target, spec.batch_size or (None,), spec.seq_len or (None,))
-            )
+            sizes = itertools.product(spec.batch_size or (None,), spec.seq_len or (None,))
+            by_size = [_cells(model, subject.call, spec, targets, batch, seq, root) for batch, seq in sizes]
+            # All sizes of one target after the other, as the contract lists them.
+            cells = with_buckets(tuple(cell for of_target in zip(*by_size, strict=True) for cell in of_target))
     except SubjectError as error:
         cells = refused(str(error), spec)
     except Exception as error:  # noqa: BLE001 - one model that nobody foresaw must not end the run
@@ -128,15 +143,16 @@ def judge(subject: Subject, spec: GateSpec, *, id: str, nodeid: str = "", root: 
     return GateResult.judged(id, nodeid, cells, time.perf_counter() - started)
 
 
-def _cell(
+def _cells(
     model: torch.nn.Module,
     call: Call | None,
     spec: GateSpec,
-    target: str,
+    targets: Targets,
     batch: int | None,
     seq: int | None,
     root: str | None,
-) -> CellResult:
+) -> tuple[CellResult, ...]:
+    """The cells of all targets at one size. What does not depend on the target is judged once, for the first of them."""
     meta = spec.weights == "meta" or any(parameter.is_meta for parameter in model.parameters())
     if call is None:
         call = call_of(model, synthesise(model, batch_size=batch, seq_len=seq))
@@ -170,28 +186,54 @@ def _cell(
             limits=_limits(model),
             root=root,
             meta=meta,
+            targets=targets,
         )
         # Without weights, what the forward makes anew must not come with any either.
         with torch.device("meta") if meta else contextlib.nullcontext():
-            results = tuple(check.judge(context) for check in checks.ALL)
-        if all(result.status.value == "skipped" for result in results):
-            nothing = CheckResult.failed(
-                "eager",
-                Verdict.EAGER_FAILURE,
-                Finding(message="no check ran: every one is skipped", hint="shorten skip="),
-            )
-            results = (nothing, *results[1:])
+            results = _judged(context, [targets.by_name[name] for name in spec.target])
     finally:
         state.restore(thorough=True)
         put_back_in_mode(model, training, flags)
     sizes = dims.sizes(call.inputs)
-    return CellResult(
-        target=target,
-        batch_size=sizes.get(BATCH, batch),
-        seq_len=sizes.get(SEQ, seq),
-        checks=results,
-        dims=context.found_dims,
+    return tuple(
+        CellResult(
+            target=name,
+            batch_size=sizes.get(BATCH, batch),
+            seq_len=sizes.get(SEQ, seq),
+            checks=found,
+            dims={} if targets.by_name[name].fixed_shapes else context.found_dims,
+        )
+        for name, found in zip(spec.target, results, strict=True)
     )
+
+
+def _judged(context: Context, wanted: list[Target]) -> list[tuple[CheckResult, ...]]:
+    """The results of every check, for each target in turn."""
+    rows: list[list[CheckResult]] = [[] for _ in wanted]
+    for check in checks.ALL:
+        shared: CheckResult | None = None
+        for target, row in zip(wanted, rows, strict=True):
+            context.target = target
+            if check.name == "shapes" and target.fixed_shapes and check.name not in context.spec.skip:
+                reason = f"{target.name} accepts the traced shape only: padding carries the proof"
+                row.append(CheckResult.skipped(check.name, reason))
+            elif check.name == "target":
+                row.append(check.judge(context))
+            elif shared is None:
+                shared = check.judge(context)
+                row.append(shared)
+            else:
+                # Found once, shown in each cell; the time was spent once too.
+                row.append(replace(shared, seconds=0.0))
+    return [_or_nothing_ran(tuple(row)) for row in rows]
+
+
+def _or_nothing_ran(results: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
+    """A cell in which every check is skipped proves nothing, and fails."""
+    if any(result.status is not Status.SKIPPED for result in results):
+        return results
+    finding = Finding(message="no check ran: every one is skipped", hint="shorten skip=")
+    return (CheckResult.failed("eager", Verdict.EAGER_FAILURE, finding), *results[1:])
 
 
 def put_back_in_mode(model: torch.nn.Module, training: bool, flags: list[tuple[torch.nn.Module, bool]]) -> None:

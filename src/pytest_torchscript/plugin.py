@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import spec
+from . import hookspecs, spec, targets
 from .errors import SpecError
-from .session import FILTERED, GATES, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
+from .session import FILTERED, GATES, OWN_ARGUMENTS, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
 
 if TYPE_CHECKING:
     from .fixture import TorchScript
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["torchscript"]
 
 SETTINGS = pytest.StashKey[Settings]()
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks, and register the built-in targets through them."""
+    pluginmanager.add_hookspecs(hookspecs)
+    pluginmanager.register(targets, "torchscript-targets")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,13 +71,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "'write' also prints a conftest that marks them",
     )
     group.addoption(
+        "--torchscript-require-sdk",
+        action="store_true",
+        default=False,
+        help="fail a gate whose target's tools (an SDK, a compiler) are missing, instead of checking its published rules",
+    )
+    group.addoption(
         "--no-torchscript",
         action="store_true",
         default=False,
         help="run the tests without their gates; markers are then not looked at",
     )
-    for name, text in spec.OPTION_HELP.items():
+    for name, text in {**spec.OPTION_HELP, **OWN_ARGUMENTS}.items():
         parser.addini(f"torchscript_{name}", f"Default of the torchscript marker's argument {name}: {text}", type="string")
+    parser.addini(
+        "torchscript_target_timeout",
+        "Seconds that one step of a target (compiling, running) may take (default: 600)",
+        default="",
+    )
     parser.addini("torchscript_baseline", "Path of the baseline, relative to the root directory", default="")
     parser.addini(
         "torchscript_bare_marker",
@@ -84,7 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "torchscript(*, seq_len, batch_size, target, shapes, model, inputs, dims, mask, rtol, atol, skip, max_flops, weights, "
-        "id): after the test has passed, trace its model and check the trace against eager.",
+        "id, and what a target declares): after the test has passed, trace its model and check the trace against eager.",
     )
     if config.getoption("--no-torchscript"):
         return

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import json
+import math
 import os
 import platform
 import sys
@@ -21,15 +22,19 @@ import pytest
 from . import spec as specs
 from .errors import GateError, GateFailed, SpecError, SubjectError
 from .naming import DEFAULT_BASELINE, default_id, slug
+from .registry import collect, load_entry_points
 from .reports import discover, terminal
 from .reports import json as json_report
+from .reports.proof import verdict_with_proof
 from .result import GateResult, Outcome
-from .spec import GateSpec, nearest, parse_arguments, parse_option
+from .spec import GateSpec, nearest, parse_arguments, parse_option, undeclared
+from .targets.base import DEFAULT_TIMEOUT, Targets
 
 if TYPE_CHECKING:
     from .baseline import Baseline
     from .gate import Subject
     from .subject.observe import ObservedCall, Observer
+    from .targets.base import Target
 
 __all__ = ["FILTERED", "GATES", "USAGE_ERROR", "Gatekeeper", "Request", "Results", "Settings", "sendable"]
 
@@ -87,6 +92,17 @@ class Settings:
     baseline: Baseline | None
     update: bool
     discover: str | None
+    require_sdk: bool = False
+    target_timeout: float = DEFAULT_TIMEOUT
+
+    def targets(self, config: pytest.Config) -> Targets:
+        """The targets that all plugins and conftests loaded so far declare.
+
+        Raises:
+            SpecError: one cannot be used; it names the plugin.
+        """
+        by_name = targets_of(config)
+        return Targets(by_name=by_name, require_sdk=self.require_sdk, timeout=self.target_timeout)
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
@@ -96,19 +112,20 @@ class Settings:
             SpecError: an impossible value; it names the option.
         """
         defaults: dict[str, Any] = {}
-        for name in specs.OPTION_HELP:
+        for name in (*specs.OPTION_HELP, *OWN_ARGUMENTS):
             text = str(config.getini(f"torchscript_{name}") or "")
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             if lines:
+                known = known_to(config) if name == "target" or name in OWN_ARGUMENTS else {}
                 try:
-                    defaults[name] = parse_option(name, lines)
+                    defaults[name] = parse_option(name, lines, known)
                 except SpecError as error:
                     raise SpecError(f"configuration torchscript_{name}: {error}") from None
         override: dict[str, Any] = {}
         targets = config.getoption("--torchscript-target")
         if targets:
             try:
-                override = parse_arguments((), {"target": list(dict.fromkeys(targets))})
+                override = parse_arguments((), {"target": list(dict.fromkeys(targets))}, known_to(config))
             except SpecError as error:
                 raise SpecError(f"--torchscript-target: {error}") from None
         bare = config.getini("torchscript_bare_marker")
@@ -132,6 +149,8 @@ class Settings:
             baseline=recorded,
             update=update,
             discover=config.getoption("--torchscript-discover"),
+            require_sdk=bool(config.getoption("--torchscript-require-sdk")),
+            target_timeout=_timeout(config),
         )
 
     def judged(self, gate: GateResult) -> GateResult:
@@ -145,6 +164,38 @@ class Settings:
         if self.update:
             recorded = baseline.update(recorded or Baseline(path=self.baseline_path, entries={}), [gate])
         return baseline.judge(gate, recorded).apply(gate)
+
+
+OWN_ARGUMENTS = {"dynamic_batch": "compile for any batch size (targets neuron and neuron-inf1): true or false"}
+"""Arguments that built-in targets declare, with what the configuration's help says of them."""
+
+
+def targets_of(config: pytest.Config) -> dict[str, Target]:
+    """Every target by name: of plugins, conftests and installed packages.
+
+    Raises:
+        SpecError: one cannot be used; it names the plugin.
+    """
+    load_entry_points(config.pluginmanager)
+    return collect(config.pluginmanager)
+
+
+def known_to(config: pytest.Config) -> dict[str, Mapping[str, Any]]:
+    """The targets' names, each with the marker arguments that it declares."""
+    return Targets(by_name=targets_of(config)).arguments
+
+
+def _timeout(config: pytest.Config) -> float:
+    text = str(config.getini("torchscript_target_timeout") or "").strip()
+    if not text:
+        return DEFAULT_TIMEOUT
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise SpecError(f"configuration torchscript_target_timeout: must be a positive number of seconds, not {text!r}")
+    return seconds
 
 
 def _report(config: pytest.Config, option: str) -> Path | None:
@@ -191,6 +242,7 @@ class Gatekeeper:
         self._settings = settings
         self._owners: dict[str, str] = {}
         self._failed_inside: set[str] = set()
+        self._targets = Targets()
 
     # Collection
 
@@ -201,13 +253,18 @@ class Gatekeeper:
             pytest.UsageError: all bad markers at once, each with its test.
         """
         problems: list[str] = []
+        try:
+            self._targets = self._settings.targets(self._config)
+        except SpecError as error:
+            raise pytest.UsageError(str(error)) from None
+        known = self._targets.arguments
         collected = self._config.stash.setdefault(COLLECTED, {})
         for item in items:
             if not isinstance(item, pytest.Function):
                 # A doctest, a linter's item: a module-level marker is not about them.
                 continue
             try:
-                requests = tuple(self._requests(item))
+                requests = tuple(self._requests(item, known))
             except SpecError as error:
                 problems.append(f"{item.nodeid}: {error}")
                 continue
@@ -229,13 +286,13 @@ class Gatekeeper:
         ordered.sort(key=lambda entry: (entry[0][0] != id(item), entry[0][1] if entry[0][0] == id(item) else False))
         return [marks for _, marks in ordered]
 
-    def _requests(self, item: pytest.Item) -> Iterator[Request]:
+    def _requests(self, item: pytest.Item, known: specs.Known) -> Iterator[Request]:
         levels = []
         for marks in self._levels(item):
             parsed = []
             for mark in marks:
                 try:
-                    parsed.append(parse_arguments(mark.args, mark.kwargs))
+                    parsed.append(parse_arguments(mark.args, mark.kwargs, known))
                 except SpecError as error:
                     raise SpecError(f"@pytest.mark.torchscript: {error}") from None
             levels.append(parsed)
@@ -246,6 +303,10 @@ class Gatekeeper:
         for index, layer in enumerate(nearest):
             layers = (self._settings.override, layer, *shared, self._settings.defaults)
             spec = GateSpec.merge(*layers)
+            # An overriding target leaves the arguments of the marker's own targets without use; nobody erred.
+            complaint = undeclared(GateSpec.merge(layer, *shared), known) if not self._settings.override else None
+            if complaint and undeclared(spec, known):
+                raise SpecError(f"@pytest.mark.torchscript: {complaint}")
             for argument in ("model", "inputs"):
                 name = getattr(spec, argument)
                 if isinstance(name, str) and not self._has_fixture(item, name):
@@ -392,14 +453,17 @@ class Gatekeeper:
             except SubjectError:
                 # A part without a tensor among its inputs carries no gate.
                 continue
-            result = gate.judge(subject, spec, id="discovered", nodeid=item.nodeid, root=str(self._config.rootpath))
+            result = gate.judge(
+                subject, spec, id="discovered", nodeid=item.nodeid, root=str(self._config.rootpath), targets=self._targets
+            )
             verdicts = dict.fromkeys(cell.verdict for cell in result.cells)
+            words = ", ".join(v for v in verdicts if v != "ok") or "ok"
             candidates.append(
                 {
                     "nodeid": item.nodeid,
                     "model": type(call.model).__name__,
                     "inputs": gate.described(subject),
-                    "verdict": ", ".join(v for v in verdicts if v != "ok") or "ok",
+                    "verdict": words if words != "ok" else verdict_with_proof(result, words),
                 }
             )
         item.stash[_DISCOVERED] = candidates
@@ -423,7 +487,7 @@ class Gatekeeper:
             if isinstance(subject, Unfit):
                 yield GateResult.judged(name, item.nodeid, gate.refused(subject.reason, request.spec))
                 continue
-            yield gate.judge(subject, request.spec, id=name, nodeid=item.nodeid, root=root)
+            yield gate.judge(subject, request.spec, id=name, nodeid=item.nodeid, root=root, targets=self._targets)
 
     def check(self, item: pytest.Item, model: Any, inputs: Any, arguments: Mapping[str, Any]) -> GateResult:
         """The gate of an explicit ``torchscript.check``; its result is reported like any other.
@@ -436,10 +500,13 @@ class Gatekeeper:
         from . import gate
 
         item.stash[_EXPLICIT] = True
-        parsed = parse_arguments((), arguments)
+        known = self._targets.arguments
+        parsed = parse_arguments((), arguments, known)
         requests = item.stash.get(GATES, ())
         farther = requests[0].layers[1:] if requests else (self._settings.defaults,)
         spec = GateSpec.merge(self._settings.override, parsed, *farther)
+        if not self._settings.override and (complaint := undeclared(spec, known)):
+            raise SpecError(complaint)
         found = item.stash.setdefault(_FOUND, [])
         base = spec.id or (requests[0].id if requests else default_id(item.nodeid))
         taken = {result.id for result in found}
@@ -447,7 +514,8 @@ class Gatekeeper:
         root = str(self._config.rootpath)
         try:
             call = None if inputs is None else gate.call_of(gate.check_model(model), inputs)
-            result = gate.judge(gate.Subject(model=model, call=call), spec, id=name, nodeid=item.nodeid, root=root)
+            subject = gate.Subject(model=model, call=call)
+            result = gate.judge(subject, spec, id=name, nodeid=item.nodeid, root=root, targets=self._targets)
         except SubjectError as error:
             result = GateResult.judged(name, item.nodeid, gate.refused(str(error), spec))
         result = self._settings.judged(result)
@@ -614,7 +682,10 @@ def _cut_off(item: pytest.Item, request: Request, error: BaseException) -> GateR
     outcome = Outcome.SKIPPED if _is_skip(error) else Outcome.FAILED
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
         outcome = Outcome.CRASHED
-    reason = f"the gate was cut off: {type(error).__name__}: {error}"
+    from .diagnosis.hints import hint_for
+
+    hint = hint_for(str(error)) if outcome is Outcome.FAILED else None
+    reason = f"the gate was cut off: {type(error).__name__}: {error}" + (f"; remedy: {hint}" if hint else "")
     return GateResult(id=request.id, nodeid=item.nodeid, outcome=outcome, reason=reason)
 
 
@@ -790,9 +861,15 @@ class Results:
         gates = list(self._gates.values())
         if gates:
             terminalreporter.write_sep("=", "torchscript gates")
+            exported = terminal.export_table(gates)
             for line, good in terminal.table(gates):
-                style = {} if good is None else {"green": True} if good else {"red": True}
-                terminalreporter.write_line(line, **style)
+                terminalreporter.write_line(line, **_colour(good))
+            if exported:
+                terminalreporter.write_sep("=", "what could leave TorchScript today")
+            for line, good in exported:
+                terminalreporter.write_line(line, **_colour(good))
+            for line in terminal.notes_lines(gates):
+                terminalreporter.write_line(line)
         if self._settings.discover:
             terminalreporter.write_sep("=", "torchscript discover")
             for line in discover.listing(self._discovered):
@@ -814,6 +891,10 @@ class Results:
             locate = github.locator(self._config.rootpath, repository)
             for line in github.annotations(gates, stale=self._stale, locate=locate):
                 terminalreporter.write_line(line)
+
+
+def _colour(good: bool | None) -> dict[str, bool]:
+    return {} if good is None else {"green": True} if good else {"red": True}
 
 
 def _junit() -> Any:

@@ -24,7 +24,8 @@ _SITE = re.compile(r"[\\/](site|dist)-packages[\\/]")
 _FOREIGN = re.compile(r"[\\/](site|dist)-packages[\\/](torch|torchgen|functorch|numpy|scipy|pytest|_pytest|pluggy|xdist)[\\/]")
 _TORCH_MODULES = re.compile(r"[\\/]torch[\\/]nn[\\/]modules[\\/]")
 _STACK_LINE = re.compile(
-    r"(?:^|\n)\s*(?:File \")?(?P<file>[^\n\"()]+?)(?:\((?P<l1>\d+)\)|\", line (?P<l2>\d+))(?:: |, in )(?P<fn>\S+)"
+    r"(?:^|\n)\s*(?:File \")?(?P<file>[^\n\"()]+?)"
+    r"(?:(?:\((?P<l1>\d+)\)|\", line (?P<l2>\d+))(?:: |, in )(?P<fn>\S+)|\", line (?P<l3>\d+)(?=\n|$))"
 )
 
 
@@ -45,7 +46,8 @@ class Line:
 @functools.lru_cache(maxsize=4096)
 def is_foreign(file: str) -> bool:
     """Whether a file is torch's, pytest's, the standard library's, generated or this package's: never the guilty one."""
-    if not file or file.startswith("<"):
+    # What a saved program says of itself is a place in its archive, in code that torch wrote.
+    if not file or file.startswith(("<", "code/__torch__")):
         return True
     absolute = os.path.abspath(file)
     if absolute.startswith(_HERE + os.sep) or _FOREIGN.search(absolute):
@@ -72,8 +74,14 @@ def traceback_frames(traceback: TracebackType | None) -> list[Line]:
 
 
 def parse_stack(text: str) -> list[Line]:
-    """The lines of a stack in torch's words, ``file(41): forward`` or ``File "file", line 41, in forward``, as they come."""
-    return [Line(match["file"].strip(), int(match["l1"] or match["l2"]), match["fn"]) for match in _STACK_LINE.finditer(text)]
+    """The lines of a stack in torch's words, ``file(41): forward`` or ``File "file", line 41, in forward``, as they come.
+
+    A scripted function has no stack, but its place in the source, without a function: ``File "file", line 41``.
+    """
+    return [
+        Line(match["file"].strip(), int(match["l1"] or match["l2"] or match["l3"]), match["fn"] or "")
+        for match in _STACK_LINE.finditer(text)
+    ]
 
 
 # Wrappers around a forward that are never the cause: decorators of transformers and accelerate.

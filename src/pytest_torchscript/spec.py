@@ -16,13 +16,13 @@ __all__ = [
     "ARGUMENTS",
     "CHECKS",
     "SHAPE_RULES",
-    "TARGETS",
     "GateSpec",
     "ShapeContract",
     "Tolerance",
     "nearest",
     "parse_arguments",
     "parse_option",
+    "undeclared",
 ]
 
 CHECKS = (
@@ -41,8 +41,14 @@ CHECKS = (
 """The checks of a cell, in the order in which they run."""
 
 SHAPE_RULES = ("safe", "dynamic", "fixed")
-TARGETS = ("torchscript",)
-"""The deployment targets this version can prove."""
+
+Validator = Callable[[str, Any], Any]
+"""Takes an argument's name and value; returns the value to use, or raises SpecError."""
+
+Known = Mapping[str, Mapping[str, Validator]]
+"""The targets there are, each with the marker arguments that it declares."""
+
+_ONLY_TORCHSCRIPT: Known = {"torchscript": {}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,7 @@ class ShapeContract:
 
 @dataclass(frozen=True, kw_only=True)
 class GateSpec:
-    """One gate as asked for: every argument of the marker, merged and checked."""
+    """One gate as asked for: every argument of the marker, merged and checked; ``options`` are those that targets declare."""
 
     seq_len: tuple[int, ...] = ()
     batch_size: tuple[int, ...] = ()
@@ -81,6 +87,7 @@ class GateSpec:
     max_flops: float | None = None
     weights: str = "real"
     id: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def merge(cls, *layers: Mapping[str, Any]) -> GateSpec:
@@ -90,7 +97,8 @@ class GateSpec:
             for name, value in layer.items():
                 merged.setdefault(name, value)
         tolerance = Tolerance(rtol=merged.pop("rtol", None), atol=merged.pop("atol", None))
-        return cls(tolerance=tolerance, **merged)
+        options = {name: merged.pop(name) for name in list(merged) if name not in ARGUMENTS}
+        return cls(tolerance=tolerance, options=options, **merged)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -131,8 +139,6 @@ def _target(name: str, value: Any) -> tuple[str, ...]:
     for target in several:
         if not isinstance(target, str):
             raise SpecError(f"{name} must be a target's name, or several, not {target!r}")
-        if target not in TARGETS:
-            raise SpecError(f"unknown {name} {target!r}{nearest(target, TARGETS)}")
     if len(set(several)) != len(several):
         raise SpecError(f"{name} names a target twice: {list(several)}")
     return tuple(several)
@@ -252,7 +258,7 @@ def _id(name: str, value: Any) -> str:
     return value
 
 
-ARGUMENTS: Mapping[str, Callable[[str, Any], Any]] = {
+ARGUMENTS: Mapping[str, Validator] = {
     "seq_len": _sizes,
     "batch_size": _sizes,
     "target": _target,
@@ -271,20 +277,44 @@ ARGUMENTS: Mapping[str, Callable[[str, Any], Any]] = {
 """Every argument of the marker, with the function that checks and normalises it."""
 
 
-def parse_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def parse_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], known: Known = _ONLY_TORCHSCRIPT) -> dict[str, Any]:
     """Check the arguments of one marker or call and normalise them, for :meth:`GateSpec.merge`.
 
     Raises:
-        SpecError: a positional or unknown argument, a wrong type or an impossible value; it names the argument.
+        SpecError: a positional or unknown argument, an unknown target, a wrong type or an impossible value; it names the
+            argument.
     """
+    declared: dict[str, Validator] = {}
+    for arguments in known.values():
+        declared = {**arguments, **declared}
     if args:
         raise SpecError(f"takes keyword arguments only; got {', '.join(repr(arg)[:60] for arg in args)}")
     parsed = {}
     for name, value in kwargs.items():
-        if name not in ARGUMENTS:
-            raise SpecError(f"unknown argument {name!r}{nearest(name, ARGUMENTS)}")
-        parsed[name] = ARGUMENTS[name](name, value)
+        check = ARGUMENTS.get(name) or declared.get(name)
+        if check is None:
+            raise SpecError(f"unknown argument {name!r}{nearest(name, [*ARGUMENTS, *declared])}")
+        parsed[name] = check(name, value)
+    for target in parsed.get("target", ()):
+        _refuse_unknown(target, known)
     return parsed
+
+
+def _refuse_unknown(target: str, known: Known) -> None:
+    if target not in known:
+        raise SpecError(f"unknown target {target!r}{nearest(target, known)}")
+
+
+def undeclared(spec: GateSpec, known: Known) -> str | None:
+    """The complaint about an argument that none of the gate's targets declares; None when there is none."""
+    for name in spec.options:
+        owners = [target for target, arguments in known.items() if name in arguments]
+        if not set(owners) & set(spec.target):
+            return (
+                f"{name} is an argument of target {' and '.join(map(repr, owners))}, and this gate is for "
+                f"{' and '.join(map(repr, spec.target))}"
+            )
+    return None
 
 
 # Configuration: the same arguments as text. `id` is a name for one gate, so there is no default for it.
@@ -323,7 +353,7 @@ def _pairs(name: str, lines: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def parse_option(name: str, lines: Sequence[str]) -> Any:
+def parse_option(name: str, lines: Sequence[str], known: Known = _ONLY_TORCHSCRIPT) -> Any:
     """The value of ``torchscript_<name>`` in pytest's configuration, given its lines of text.
 
     Raises:
@@ -331,6 +361,8 @@ def parse_option(name: str, lines: Sequence[str]) -> Any:
     """
     words = [word for line in lines for word in re.split(r"[\s,]+", line) if word]
     value: Any
+    if name not in ARGUMENTS:
+        return parse_arguments((), {name: " ".join(lines)}, known)[name]
     if name in ("seq_len", "batch_size"):
         value = [_number(name, word, int) for word in words]
     elif name == "target":
@@ -349,4 +381,4 @@ def parse_option(name: str, lines: Sequence[str]) -> Any:
         }
     else:
         value = " ".join(lines)
-    return ARGUMENTS[name](name, value)
+    return parse_arguments((), {name: value}, known)[name]

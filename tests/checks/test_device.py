@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_torchscript.checks import Context, device
 from pytest_torchscript.result import Status
 
-from .alone import alone, cell, guilty, place
+from .alone import alone, cell, check_named, context_of, guilty, place
 
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -94,6 +96,53 @@ def test_where_there_is_no_gpu_nothing_is_moved() -> None:
     """The figures say so; a real move is made where there is one."""
     moved = alone("device", Free(), (X,)).metrics["moved"]
     assert moved == ("cuda" if torch.cuda.is_available() else None)
+
+
+def traced(model: nn.Module) -> Context:
+    """A context after eager and trace, ready for a move."""
+    context = context_of(model, (X,))
+    for name in ("eager", "trace"):
+        assert check_named(name).judge(context).status is Status.PASSED
+    return context
+
+
+def test_a_move_compares_with_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here onto the CPU, which is no move; another answer there is found with its leaf and its amount."""
+    context = traced(Free())
+    assert device.Device._move(context, "cpu") is None
+    original = device.run
+    monkeypatch.setattr(device, "run", lambda module, inputs: original(module, inputs) + 0.01)
+    finding = device.Device._move(context, "cpu")
+    assert finding is not None
+    assert finding.message.startswith("moved to cpu, the output differs: max abs 0.01")
+
+
+def test_what_a_device_refuses_is_the_finding() -> None:
+    """One that is not there, for one: its own words."""
+    finding = device.Device._move(traced(Free()), "xla")
+    assert finding is not None
+    assert finding.message
+
+
+def test_a_full_gpu_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing of the model, and the check says that nothing was moved."""
+
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device.Device, "_move", staticmethod(full))
+    result = check_named("device").judge(traced(Free()))
+    assert (result.status, result.metrics["moved"]) == (Status.PASSED, None)
+    assert "no room for this model" in result.findings[0].message
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a move to a GPU is shown on a machine that has one")
+@pytest.mark.parametrize(("model", "verdict"), [(Free(), "ok"), (MadeOnCpu(), "DevicePinned")])
+def test_the_trace_runs_on_a_gpu(model: nn.Module, verdict: str) -> None:
+    """Made on the CPU, moved and compared; what is pinned to the CPU fails there."""
+    found = cell(model, (X,))
+    assert (found.verdict, found.check("device").metrics["moved"]) == (verdict, "cuda")
 
 
 def test_it_is_judged_without_weights() -> None:

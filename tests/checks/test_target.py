@@ -98,3 +98,25 @@ def test_a_failed_eager_skips_it() -> None:
             raise ValueError("no")
 
     assert cell(Raising(), (X,), max_flops=1).check("target").reason == "eager failed"
+
+
+class Attending(nn.Module):
+    """Two products of 6 x 4 by 4 x 6 and 6 x 6 by 6 x 4, whichever kernel computes them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+def test_fused_attention_is_counted() -> None:
+    """As the products it is made of: on the CPU torch's counter takes the fused kernel for nothing."""
+    result = alone("target", Attending(), (X,), max_flops=1e9)
+    assert result.metrics["flops"] == 2 * (2 * 2 * 6 * 6 * 4)
+
+
+def test_the_fast_path_of_encoders_is_counted() -> None:
+    """Another fused kernel; afterwards it is as fast as before."""
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    per_row = 2 * (4 * 12 + 4 * 4 + 2 * 4 * 8)
+    result = alone("target", layer, (X,), max_flops=1e9)
+    assert result.metrics["flops"] == 12 * per_row + 2 * (2 * 2 * 6 * 6 * 4)
+    assert torch.backends.mha.get_fastpath_enabled()

@@ -183,3 +183,11 @@ def test_the_errors_of_this_torch_are_known(cls: Callable[[], nn.Module]) -> Non
 def test_an_unknown_symptom_has_no_remedy() -> None:
     """Nothing is better than a wrong guess."""
     assert hint_for("the flux compensator is empty") is None
+
+
+def test_a_stack_through_torchs_compiler_is_not_its_doing() -> None:
+    """Once it is loaded, torch's own functions pass through it; a module that it wraps is told as such."""
+    stack = "index out of range in self\n/site-packages/torch/_dynamo/eval_frame.py(1200): _fn\nmodel.py(3): forward"
+    assert "vocabulary" in str(hint_for(stack))
+    fx = "Detected that you are using FX to torch.jit.trace a dynamo-optimized function. This is not supported."
+    assert "before torch.compile wraps it" in str(hint_for(fx))

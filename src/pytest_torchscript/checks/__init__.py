@@ -10,7 +10,7 @@ from .padding import Padding
 from .purity import Purity
 from .roundtrip import RoundTrip
 from .shapes import Shapes
-from .target import Target
+from .target import TargetCheck
 from .trace import Trace
 from .values import Values
 from .weights import Weights
@@ -28,5 +28,5 @@ ALL: tuple[Check, ...] = (
     Weights(),
     Purity(),
     Device(),
-    Target(),
+    TargetCheck(),
 )

@@ -17,11 +17,12 @@ from ..diagnosis.cause import Cause, specialisation
 from ..diagnosis.hints import hint_for, root_cause
 from ..diagnosis.lines import LineLog, first_line_where, last_return
 from ..result import CheckResult, Finding, Status, Verdict
-from ..spec import GateSpec
+from ..spec import GateSpec, Tolerance
 from ..subject.call import Call
 from ..subject.inputs import BATCH, Dims, FreshValues
 from ..subject.outputs import Mismatch, compare, tensors
 from ..subject.state import ModelState
+from ..targets import Target, Targets, built_in
 from ..tracing import execute
 from ..tracing.conversions import Conversion
 from ..tracing.graph import Graph, graph_of
@@ -44,8 +45,9 @@ class Probe:
 class Context:
     """One cell at work: the model, its inputs and what the checks so far have made.
 
-    ``inputs`` are at the traced size. ``traced`` is set by the check ``trace``; ``expected`` (the eager outputs at
-    ``inputs``) and ``random`` (eager differs from run to run in the same state) by ``eager``.
+    ``inputs`` are at the traced size; ``target`` is the one that is judged now. ``traced`` is set by the check ``trace``;
+    ``expected`` (the eager outputs at ``inputs``) and ``random`` (eager differs from run to run in the same state) by
+    ``eager``.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Context:
         mask_inverted: bool = False,
         root: str | None = None,
         meta: bool = False,
+        targets: Targets | None = None,
     ) -> None:
         self.model = model
         self.call = call
@@ -75,6 +78,9 @@ class Context:
         self.pad_values = pad_values or {}
         self.root = root
         self.meta = meta
+        self.targets = targets or built_in()
+        self.target: Target = self.targets.by_name[spec.target[0]]
+        self.results: dict[str, CheckResult] = {}
         self.fresh = FreshValues(dims=dims, mask=mask, inverted=mask_inverted, ranges=ranges or {})
         self.expected: Any = None
         self.random = False
@@ -118,8 +124,12 @@ class Context:
         """
         self.state.restore(thorough=thorough, parameters=False)
 
-    def compare(self, actual: Any, expected: Any) -> list[Mismatch]:
-        return compare(actual, expected, self.spec.tolerance)
+    def compare(self, actual: Any, expected: Any, *, widened: Mapping[str, Tolerance] | None = None) -> list[Mismatch]:
+        """The leaves that differ; ``widened`` holds by dtype, unless the marker gives a tolerance."""
+        asked = self.spec.tolerance
+        if widened and asked.rtol is None and asked.atol is None:
+            return compare(actual, expected, widened)
+        return compare(actual, expected, asked)
 
     def probe(self, inputs: Mapping[str, Any]) -> Probe:
         """Give the same other inputs to eager and to the traced program."""
@@ -322,8 +332,10 @@ class Check(ABC):
                 result = self.run(context)
             except Exception as error:  # noqa: BLE001 - a check that stumbles over a model must not take the others along
                 result = CheckResult.failed(self.name, Verdict.CRASHED, context.stumbled(error))
+        result = replace(result, seconds=time.perf_counter() - started)
         context.statuses[self.name] = result.status
-        return replace(result, seconds=time.perf_counter() - started)
+        context.results[self.name] = result
+        return result
 
     def _reason_to_skip(self, context: Context) -> str | None:
         if self.name in context.spec.skip:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .. import source
-from ..result import CheckResult, Verdict
+from ..result import CheckResult, Finding, Verdict
 from ..spec import Tolerance
 from ..subject.outputs import compare, map_tensors
 from ..tracing.conversions import origin_of
@@ -46,22 +46,33 @@ class Device(Check):
             for text, line in lines.values()
         )
         if not context.meta and torch.cuda.is_available():
-            error = self._move(context)
+            try:
+                error = self._move(context, "cuda")
+            except torch.cuda.OutOfMemoryError:
+                full = context.finding("the GPU has no room for this model: it was not moved")
+                return CheckResult.passed(self.name, findings=(full, *notes), constants=count, moved=None)
             if error is not None:
                 return CheckResult.failed(self.name, Verdict.DEVICE_PINNED, error, *notes, constants=count, moved="cuda")
             return CheckResult.passed(self.name, findings=notes, constants=count, moved="cuda")
         return CheckResult.passed(self.name, findings=notes, constants=count, moved=None)
 
-    def _move(self, context: Context) -> Any:
-        """The saved trace, loaded onto the GPU and run there, against eager on the CPU."""
+    @staticmethod
+    def _move(context: Context, device: str) -> Finding | None:
+        """The saved trace, loaded onto a device and run there, against eager where the model is.
+
+        Raises:
+            torch.cuda.OutOfMemoryError: the device is full, which says nothing of the model.
+        """
         with quiet(), torch.no_grad():
             try:
                 buffer = io.BytesIO()
                 torch.jit.save(context.module, buffer)
                 buffer.seek(0)
-                moved = torch.jit.load(buffer, map_location="cuda")
-                inputs = map_tensors(lambda tensor: tensor.to("cuda"), dict(context.inputs))
+                moved = torch.jit.load(buffer, map_location=device)
+                inputs = map_tensors(lambda tensor: tensor.to(device), dict(context.inputs))
                 actual = map_tensors(lambda tensor: tensor.cpu(), run(moved, inputs))
+            except torch.cuda.OutOfMemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever the other device says is the finding
                 return context.failure(error)
             finally:
@@ -70,7 +81,7 @@ class Device(Check):
         if not mismatches:
             return None
         return context.finding(
-            f"moved to the GPU, {mismatches[0].label} differs: {mismatches[0].text}",
+            f"moved to {device}, {mismatches[0].label} differs: {mismatches[0].text}",
             path=mismatches[0].path,
             details=mismatches[0].details(),
         )

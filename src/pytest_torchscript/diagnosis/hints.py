@@ -12,7 +12,7 @@ __all__ = ["hint_for", "root_cause"]
 _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"unordered_map::at",
-        "masks are built with torch.vmap here: use transformers 5 or newer, or a mask made without vmap",
+        "masks are built with torch.vmap here: use transformers 5 or newer, or pass a ready 4-d attention mask",
     ),
     (
         r"requires grad as a constant",
@@ -34,12 +34,16 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"torch_function mode|functorch|vmap",
         "vmap and functional transforms do not trace: write the batch dimension out",
     ),
-    (r"dynamo|torch\.compile|optimize\(\) on", "trace the module before torch.compile wraps it"),
+    # Not "dynamo" alone: a stack may pass through torch/_dynamo for other reasons.
+    (r"dynamo-optimized|torch\.compile|optimize\(\) on", "trace the module before torch.compile wraps it"),
     (
         r"Could not export Python function",
         "a Python autograd.Function cannot be saved: write it with differentiable torch operations",
     ),
-    (r"unexpected keyword argument 'torchscript'", "the torchscript flag is gone in transformers 5: drop it"),
+    (
+        r"unexpected keyword argument 'torchscript'",
+        "the torchscript flag belongs to the config, and is gone in transformers 5: drop it",
+    ),
     (r"shape '\[.*\]' is invalid", "a size was baked into view or reshape: take it from x.shape, or use -1"),
     (r"index.*out of (bounds|range)", "ids or positions go beyond a table: check vocabulary size and maximum length"),
     (r"must match the (existing )?size|size of tensor", "a size was baked in: take it from x.shape inside the forward"),

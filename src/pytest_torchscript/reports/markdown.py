@@ -16,6 +16,8 @@ from typing import Any
 from ..baseline import State, cell_name, cells_of, compare
 from ..files import write_text
 from ..result import CellResult, CheckResult, Finding, GateResult, Outcome, Status
+from .notes import Note, notes
+from .proof import leavers, verdict_with_proof, weaker
 
 __all__ = ["code", "diff", "one_line", "printable", "prose", "summary", "write"]
 
@@ -145,6 +147,16 @@ def summary(document: Mapping[str, Any], *, stale: Iterable[str] = (), limit: in
         header = ["model", "cells", *(prose(name, _MOST_OF_A_NAME) for name in names), "verdict", "baseline"]
         title = ["### Models", "", _row(header), _row(["---"] * len(header))]
         page.section(title, [_model(gate, names) for gate in gates], "models in the table", 0.7)
+    going = leavers(gates)
+    header = ["model", "cell", "TorchScript", "torch.export", "dims", "why"]
+    title = ["### What could leave TorchScript today", "", _row(header), _row(["---"] * len(header))]
+    rows = [
+        _row([code(entry.id), entry.cell or "–", entry.torchscript, entry.export, prose(entry.dims), prose(entry.why) or "–"])
+        for entry in going
+    ]
+    page.section(title, rows, "models in the table of torch.export", 0.7)
+    told = [_note(note) for note in notes(gates, ("target", "weights"))]
+    page.section(["### Notes", ""], told, "notes", 0.5)
     page.section(["### Against the baseline", ""], list(_against(gates, gone)), "baseline entries")
     return page.text()
 
@@ -225,6 +237,8 @@ def _failing_checks(gate: GateResult, indent: str = "") -> Iterator[str]:
         yield from (f"{indent}  - {_place(finding)}" for finding in placed[:_MOST_PLACES])
         hints = dict.fromkeys(finding.hint for finding in check.findings if finding.hint)
         yield from (f"{indent}  - Remedy: {prose(hint)}" for hint in list(hints)[:_MOST_PLACES])
+        if check.reason:
+            yield f"{indent}  - Because: {prose(check.reason)}"
     if len(groups) > _MOST_CHECKS:
         yield f"{indent}- and {len(groups) - _MOST_CHECKS:,} more failing checks"
 
@@ -252,8 +266,13 @@ def _model(gate: GateResult, names: Sequence[str]) -> str:
         for name in names
     ]
     skipped = gate.outcome is Outcome.SKIPPED
-    verdict = gate.outcome.value if skipped else ", ".join(_verdicts(gate)) or "ok"
+    verdict = gate.outcome.value if skipped else verdict_with_proof(gate, ", ".join(_verdicts(gate)) or "ok")
     return _row([code(gate.id), f"{good}/{len(gate.cells)}", *signs, verdict, prose(gate.baseline or "–")])
+
+
+def _note(note: Note) -> str:
+    where = f" ({code(note.place)})" if note.place else ""
+    return f"- {code(note.id)} {code(note.cell)}: {prose(note.finding.message)}{where}"
 
 
 def _against(gates: Sequence[GateResult], gone: Sequence[str]) -> Iterator[str]:
@@ -348,7 +367,9 @@ def _changes(old: GateResult | None, new: GateResult | None) -> Iterator[tuple[s
 
 
 def _state(gate: GateResult) -> str:
-    return gate.outcome.value if gate.outcome is Outcome.SKIPPED else ", ".join(_verdicts(gate)) or "ok"
+    if gate.outcome is Outcome.SKIPPED:
+        return str(gate.outcome.value)
+    return verdict_with_proof(gate, ", ".join(_verdicts(gate)) or "ok")
 
 
 def _joined(phrases: Sequence[str]) -> str:
@@ -361,11 +382,16 @@ def _more(entries: Sequence[str]) -> str:
 
 def _newly_skipped(old: GateResult, new: GateResult) -> list[str]:
     """Checks that ran before and are skipped in a cell where nothing fails: less is proved, and no verdict says so."""
+    before = {cell_name(cell): cell for cell in old.cells}
+    pairs = [(name, before[name], cell) for cell in new.cells if (name := cell_name(cell)) in before and cell.verdict == "ok"]
+    lessened = [(name, words) for name, mine, theirs in pairs if (words := weaker(mine, theirs))]
     ran = {(cell_name(cell), check.name) for cell in old.cells for check in cell.checks if check.status is not Status.SKIPPED}
-    return [
+    return [f"{name}: {words}" for name, words in lessened] + [
         f"{cell_name(cell)}: {check.name} is skipped now: {check.reason}"
         for cell in new.cells
         if cell.verdict == "ok"
         for check in cell.checks
-        if check.status is Status.SKIPPED and (cell_name(cell), check.name) in ran
+        if check.status is Status.SKIPPED
+        and (cell_name(cell), check.name) in ran
+        and not (check.name == "target" and cell_name(cell) in dict(lessened))
     ]

@@ -7,12 +7,16 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from ..result import CellResult, CheckResult, Finding, GateResult, Status
+from .notes import notes
+from .proof import leavers, verdict_with_proof
 
-__all__ = ["failure_block", "headline", "table"]
+__all__ = ["export_table", "failure_block", "headline", "notes_lines", "table"]
 
 _MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
 _MOST_FINDINGS = 6
 _WIDTH = 118
+_MOST_OF_A_REASON = 100
+_MOST_NOTES = 12
 
 
 def failure_block(gate: GateResult) -> str:
@@ -78,6 +82,8 @@ def _check_lines(check: CheckResult) -> list[str]:
         lines.append(f"{indent}and {left} more")
     for hint in remedies:
         lines += _wrapped(hint, "    remedy     ", " " * 15)
+    if check.reason and not any(finding.message.endswith(check.reason) for finding in shown):
+        lines += _wrapped(check.reason, "    because    ", " " * 15)
     return lines
 
 
@@ -117,7 +123,7 @@ def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
     for gate in sorted(gates, key=lambda gate: (gate.id, gate.nodeid)):
         verdicts = list(dict.fromkeys(cell.verdict for cell in gate.cells if cell.verdict != "ok"))
         good = sum(cell.verdict == "ok" for cell in gate.cells)
-        verdict = ", ".join(verdicts) or "ok"
+        verdict = verdict_with_proof(gate, ", ".join(verdicts) or "ok")
         if gate.baseline not in (None, "ok"):
             verdict = f"{verdict} ({gate.baseline})"
         if not gate.cells:
@@ -125,11 +131,40 @@ def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
         targets = ", ".join(dict.fromkeys(cell.target for cell in gate.cells)) or "-"
         row = (gate.id, targets, f"{good}/{len(gate.cells)}", _dims(gate.cells), verdict, f"{gate.seconds:.2f}")
         rows.append((row, None if not gate.cells and not gate.failed else not gate.failed))
+    return _laid_out(rows)
+
+
+def export_table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
+    """What could leave TorchScript today, as :func:`table`; empty where no gate asked for the target ``export``."""
+    found = leavers(gates)
+    if not found:
+        return []
+    rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "cell", "torchscript", "export", "dims", "why"), None)]
+    for entry in found:
+        why = textwrap.shorten(entry.why, _MOST_OF_A_REASON, placeholder=" …")
+        row = (entry.id, entry.cell or "-", entry.torchscript, entry.export, entry.dims, why)
+        rows.append((row, {"ok": True, "not judged": None}.get(entry.export, False)))
+    return _laid_out(rows, numeric=False)
+
+
+def notes_lines(gates: Iterable[GateResult]) -> list[str]:
+    """What targets noticed in models that pass, a line or two each; the rest is counted."""
+    found = notes(gates, ("target",))
+    lines: list[str] = []
+    for note in found[:_MOST_NOTES]:
+        place = f" ({note.place})" if note.place else ""
+        lines += _wrapped(f"{note.id} [{note.cell}]: {note.finding.message}{place}", "note  ", "      ")
+    left = len(found) - _MOST_NOTES
+    return [*lines, *([f"and {left} more notes; the JSON report has all"] if left > 0 else [])]
+
+
+def _laid_out(rows: list[tuple[tuple[str, ...], bool | None]], *, numeric: bool = True) -> list[tuple[str, bool | None]]:
+    """The rows with their columns below each other; the last one holds numbers, or text."""
     widths = [max(len(row[column]) for row, _ in rows) for column in range(len(rows[0][0]))]
     return [
         (
             "  ".join(
-                _align(cell, width, last=index == len(widths) - 1)
+                _align(cell, width, last=numeric and index == len(widths) - 1)
                 for index, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip(),
             good,

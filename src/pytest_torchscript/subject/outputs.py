@@ -161,12 +161,15 @@ class Mismatch:
         }
 
 
-def compare(actual: Any, expected: Any, tolerance: Tolerance | None = None, path: str = "") -> list[Mismatch]:
+def compare(
+    actual: Any, expected: Any, tolerance: Tolerance | Mapping[str, Tolerance] | None = None, path: str = ""
+) -> list[Mismatch]:
     """All leaves in which ``actual`` differs from ``expected``; empty when they are the same.
 
     Mappings are compared by key, sequences by position: TorchScript knows neither a namedtuple nor a ModelOutput, and a
     deployed trace hands out a tuple or a dict for them. Tensors are compared by dtype, shape and value, with the
-    tolerances of :func:`torch.testing.assert_close` unless ``tolerance`` says otherwise; NaN equals NaN.
+    tolerances of :func:`torch.testing.assert_close` unless ``tolerance`` says otherwise, for all dtypes or by the name of
+    each (``"float32"``); NaN equals NaN.
     """
     tolerance = tolerance or Tolerance()
     name = path or ROOT
@@ -205,7 +208,9 @@ def _structure(path: str, actual: Any, expected: Any) -> Mismatch:
     return Mismatch(path=path, kind="structure", actual=describe(actual), expected=describe(expected))
 
 
-def _compare_tensors(actual: torch.Tensor, expected: torch.Tensor, tolerance: Tolerance, path: str) -> Mismatch | None:
+def _compare_tensors(
+    actual: torch.Tensor, expected: torch.Tensor, tolerance: Tolerance | Mapping[str, Tolerance], path: str
+) -> Mismatch | None:
     actual, expected = actual.detach(), expected.detach()
     if actual.dtype != expected.dtype:
         return Mismatch(path=path, kind="dtype", actual=_dtype(actual), expected=_dtype(expected))
@@ -219,6 +224,8 @@ def _compare_tensors(actual: torch.Tensor, expected: torch.Tensor, tolerance: To
         actual, expected = actual.to_dense(), expected.to_dense()
     if torch.equal(actual, expected):
         return None
+    if isinstance(tolerance, Mapping):
+        tolerance = tolerance.get(_dtype(expected), Tolerance())
     rtol, atol = default_tolerances(expected.dtype)
     rtol = rtol if tolerance.rtol is None else tolerance.rtol
     atol = atol if tolerance.atol is None else tolerance.atol

@@ -14,7 +14,7 @@ import torch
 
 from ..subject.outputs import clone, map_tensors
 
-__all__ = ["detached", "in_own_thread", "private_compilation", "round_trip", "run"]
+__all__ = ["StillRunning", "detached", "in_own_thread", "private_compilation", "round_trip", "run"]
 
 
 def detached(value: Any) -> Any:
@@ -22,8 +22,12 @@ def detached(value: Any) -> Any:
     return map_tensors(lambda tensor: tensor.detach().clone(), value)
 
 
-def in_own_thread(function: Callable[[], Any]) -> Any:
-    """Call ``function`` in a thread of its own, under the settings of the caller's.
+class StillRunning(Exception):
+    """A function that did not end in time; its thread is left behind, for Python cannot end it."""
+
+
+def in_own_thread(function: Callable[[], Any], *, timeout: float | None = None) -> Any:
+    """Call ``function`` in a thread of its own, under the settings of the caller's, for ``timeout`` seconds at most.
 
     Those are grad and inference mode, autocast, torch-function modes (a default device is one), context variables, the
     number of threads and a line log of ours. A ``threading.local`` of the model's own cannot be taken along: where the
@@ -31,6 +35,10 @@ def in_own_thread(function: Callable[[], Any]) -> Any:
 
     While tracing, torch keeps the sizes it has read for the next operation in a place of the thread. An operation that
     fails leaves them there, and the next trace in that thread dies of them, by an assertion or a segmentation fault.
+
+    Raises:
+        StillRunning: the time is over.
+        BaseException: whatever the function raises.
     """
     outcome: list[Any] = []
     failure: list[BaseException] = []
@@ -67,8 +75,10 @@ def in_own_thread(function: Callable[[], Any]) -> Any:
 
     thread = threading.Thread(target=run_here, name="torchscript-trace", daemon=True)
     thread.start()
-    thread.join()
-    if failure and isinstance(failure[0], AttributeError) and "_thread._local" in str(failure[0]):
+    thread.join(timeout)
+    if thread.is_alive():
+        raise StillRunning(f"still running after {timeout:g} seconds")
+    if failure and timeout is None and isinstance(failure[0], AttributeError) and "_thread._local" in str(failure[0]):
         return function()
     if failure:
         raise failure[0]

@@ -1,0 +1,103 @@
+"""The targets of a session, gathered from the hooks. Neither torch nor a target's tools are loaded for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Any
+
+import pluggy
+
+from .errors import SpecError
+from .spec import ARGUMENTS
+from .targets.base import Target
+
+__all__ = ["GROUP", "collect", "load_entry_points"]
+
+GROUP = "pytest_torchscript"
+HOOK = "pytest_torchscript_targets"
+
+
+def load_entry_points(manager: pluggy.PluginManager) -> None:
+    """Register what installed packages name under :data:`GROUP`; again for one that is there does nothing.
+
+    Raises:
+        SpecError: one cannot be loaded; it names the package.
+    """
+    for entry in metadata.entry_points(group=GROUP):
+        name = f"{GROUP}:{entry.name}"
+        if manager.is_blocked(name):
+            continue
+        package = entry.dist.name if entry.dist is not None else entry.value
+        try:
+            plugin = entry.load()
+        except Exception as error:
+            raise SpecError(
+                f"the targets of {package!r} cannot be loaded (entry point {entry.name!r} = {entry.value!r}): "
+                f"{type(error).__name__}: {error}; mend or uninstall it, or block it with -p no:{name}"
+            ) from error
+        if plugin not in manager.get_plugins():
+            # Two packages may have hit upon one name; their targets tell whether that matters.
+            manager.register(plugin, f"{name} of {package}" if manager.has_plugin(name) else name)
+
+
+def collect(manager: pluggy.PluginManager) -> dict[str, Target]:
+    """Every target by name, the built-in ones first.
+
+    Raises:
+        SpecError: a hook raises, gives something that is no target, or a name that is taken; it names the plugin.
+    """
+    caller = getattr(manager.hook, HOOK)
+    plugins = [implementation.plugin for implementation in caller.get_hookimpls()]
+    found: dict[str, Target] = {}
+    owners: dict[str, str] = {}
+    for plugin in plugins:
+        owner = _described(manager, plugin)
+        alone = manager.subset_hook_caller(HOOK, [other for other in plugins if other is not plugin])
+        try:
+            given = alone()
+        except Exception as error:
+            raise SpecError(f"{HOOK} of {owner} raised {type(error).__name__}: {error}") from error
+        for target in _flat(given):
+            _check(target, owner)
+            if target.name in found and found[target.name] is not target:
+                raise SpecError(
+                    f"two targets are called {target.name!r}: one of {owners[target.name]}, one of {owner}; rename one of them"
+                )
+            found[target.name] = target
+            owners[target.name] = owner
+    return found
+
+
+def _flat(given: Any) -> Iterable[Any]:
+    if isinstance(given, (list, tuple)):
+        for entry in given:
+            yield from _flat(entry)
+    elif given is not None:
+        yield given
+
+
+def _check(target: Any, owner: str) -> None:
+    if not isinstance(target, Target):
+        what = f"the class {target.__name__}: return an instance" if isinstance(target, type) else type(target).__name__
+        raise SpecError(f"{HOOK} of {owner} must give pytest_torchscript.Target objects, not {what}")
+    name = getattr(target, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise SpecError(
+            f"a target of {owner}, {type(target).__name__}, must have a name of letters, digits, '_' and '-', not {name!r}"
+        )
+    if not isinstance(target.arguments, Mapping):
+        raise SpecError(f"target {name!r} of {owner}: arguments must map names to functions, not {target.arguments!r}")
+    for argument, check in target.arguments.items():
+        if argument in ARGUMENTS:
+            raise SpecError(f"target {name!r} of {owner}: argument {argument!r} is the marker's own; give it another name")
+        if not (isinstance(argument, str) and argument.isidentifier() and callable(check)):
+            raise SpecError(f"target {name!r} of {owner}: arguments maps names to functions; {argument!r} has {check!r}")
+
+
+def _described(manager: pluggy.PluginManager, plugin: Any) -> str:
+    """A plugin as its user knows it: the conftest's file, else the registered name."""
+    file = getattr(plugin, "__file__", None)
+    name = manager.get_name(plugin) or type(plugin).__name__
+    return f"{file}" if file and name == file else f"plugin {name!r}"

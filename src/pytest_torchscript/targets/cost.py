@@ -1,0 +1,143 @@
+"""What padding to fixed lengths costs, and which lengths cost less. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ..result import CellResult, CheckResult, Finding, Status
+
+__all__ = ["Plan", "plan", "with_buckets"]
+
+# Candidates for a bucket: multiples of this many positions, fewer where the longest is short.
+_STEP = 16
+_MOST_CANDIDATES = 64
+# A suggestion that saves less than this share of all operations is none.
+_WORTH = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Buckets and what they waste, for inputs of every length up to the longest, each as likely as the other.
+
+    ``waste`` is the share of all operations that goes into padding, between 0 and 1; ``by_bucket`` the same for the inputs
+    that each bucket takes.
+    """
+
+    buckets: tuple[int, ...]
+    waste: float
+    by_bucket: Mapping[int, float]
+    suggested: tuple[int, ...]
+    suggested_waste: float
+
+
+def plan(flops: Mapping[int, float]) -> Plan:
+    """Judge the lengths that were measured, and find as many others that waste least.
+
+    ``flops`` are floating-point operations of one call by its length, two lengths at least. In between they are taken from
+    the curve through them: a transformer's operations are a sum of a linear (projections) and a quadratic part (attention).
+    """
+    lengths = sorted(flops)
+    linear, quadratic = _curve(flops)
+
+    def cost(length: int) -> float:
+        return linear * length + quadratic * length * length
+
+    longest = lengths[-1]
+    needed = [0.0]
+    for length in range(1, longest + 1):
+        needed.append(needed[-1] + cost(length))
+
+    def spent(buckets: Sequence[int]) -> float:
+        return sum((high - low) * cost(high) for low, high in zip((0, *buckets), buckets, strict=False))
+
+    by_bucket = {
+        high: 1 - (needed[high] - needed[low]) / ((high - low) * cost(high))
+        for low, high in zip((0, *lengths), lengths, strict=False)
+    }
+    suggested = _cheapest(len(lengths), longest, cost)
+    total = needed[-1]
+    return Plan(
+        buckets=tuple(lengths),
+        waste=1 - total / spent(lengths),
+        by_bucket=by_bucket,
+        suggested=suggested,
+        suggested_waste=1 - total / spent(suggested),
+    )
+
+
+def _curve(flops: Mapping[int, float]) -> tuple[float, float]:
+    """``(a, b)`` of ``a * length + b * length ** 2``, by least squares, neither below 0."""
+    ss = sum(length**2 for length in flops)
+    sq = sum(length**3 for length in flops)
+    qq = sum(length**4 for length in flops)
+    sy = sum(length * value for length, value in flops.items())
+    qy = sum(length**2 * value for length, value in flops.items())
+    determinant = ss * qq - sq * sq
+    if determinant > 0:
+        linear, quadratic = (sy * qq - qy * sq) / determinant, (ss * qy - sq * sy) / determinant
+        if linear >= 0 and quadratic >= 0:
+            return linear, quadratic
+    return sy / ss, 0.0
+
+
+def _cheapest(count: int, longest: int, cost: Callable[[int], float]) -> tuple[int, ...]:
+    """``count`` buckets, the longest among them, that spend least; by dynamic programming over the candidates."""
+    step = max(1, min(_STEP, longest // 8), -(-longest // _MOST_CANDIDATES))
+    candidates = [*range(step, longest, step), longest]
+    best: dict[int, tuple[float, tuple[int, ...]]] = {size: (size * cost(size), (size,)) for size in candidates}
+    for _ in range(count - 1):
+        best = {
+            size: min(
+                [(spent + (size - low) * cost(size), (*chosen, size)) for low, (spent, chosen) in best.items() if low < size]
+                + [best[size]]
+            )
+            for size in candidates
+        }
+    return best[longest][1]
+
+
+def with_buckets(cells: tuple[CellResult, ...]) -> tuple[CellResult, ...]:
+    """The cells of a gate, with the plan of their lengths in the ``target`` check of each longest one."""
+    groups: dict[tuple[str, int | None], dict[int, int]] = {}
+    for index, cell in enumerate(cells):
+        if cell.seq_len is not None and _flops(cell):
+            groups.setdefault((cell.target, cell.batch_size), {})[cell.seq_len] = index
+    found = list(cells)
+    for indices in groups.values():
+        if len(indices) < 2:
+            continue
+        made = plan({length: _flops(cells[index]) for length, index in indices.items()})
+        longest = indices[max(indices)]
+        found[longest] = _noted(cells[longest], made)
+    return tuple(found)
+
+
+def _flops(cell: CellResult) -> float:
+    return float(next((check.metrics.get("flops", 0) for check in cell.checks if check.name == "target"), 0))
+
+
+def _noted(cell: CellResult, made: Plan) -> CellResult:
+    metrics = {
+        "buckets": list(made.buckets),
+        "padding_waste": {str(length): round(waste, 4) for length, waste in made.by_bucket.items()},
+        "padding_waste_total": round(made.waste, 4),
+        "suggested_buckets": list(made.suggested),
+        "suggested_waste": round(made.suggested_waste, 4),
+    }
+    message = f"padding to {_listed(made.buckets)} wastes {made.waste:.0%} of the operations if every length is as likely"
+    better = made.waste - made.suggested_waste >= _WORTH
+    message += f"; {_listed(made.suggested)} would waste {made.suggested_waste:.0%}" if better else ""
+    note = Finding(message=message, details=metrics)
+
+    def extended(check: CheckResult) -> CheckResult:
+        if check.name != "target" or check.status is Status.SKIPPED:
+            return check
+        return replace(check, findings=(*check.findings, note), metrics={**check.metrics, **metrics})
+
+    return replace(cell, checks=tuple(map(extended, cell.checks)))
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    *most, last = map(str, sizes)
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,208 @@
+"""What a target is given: one model at one size, its trace, and the means to try both. Loads no torch by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import source
+from ..result import CheckResult, Finding, Status
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..checks.base import Context
+    from ..subject.outputs import Mismatch
+    from ..tracing.graph import Graph
+    from ..tracing.trace import Diagnostic
+
+__all__ = ["Deployment"]
+
+_MOST_FRESH = 3
+
+
+class Deployment:
+    """One cell, as a target sees it.
+
+    ``notes`` are findings that a passing check shows, ``failures`` such as fail it (``TargetFailure``); ``metrics`` goes
+    into the JSON report as it is. ``directory`` is empty at first and removed after the check.
+    """
+
+    def __init__(self, context: Context, *, directory: Path, timeout: float) -> None:
+        self._context = context
+        self.directory = directory
+        self.timeout = timeout
+        self.notes: list[Finding] = []
+        self.failures: list[Finding] = []
+        self.metrics: dict[str, Any] = {}
+
+    # What is deployed
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The model under test, in eval mode and on its own device."""
+        return self._context.model
+
+    @property
+    def module(self) -> torch.jit.ScriptModule | None:
+        """The traced program; None where tracing failed. It takes the inputs by position."""
+        traced = self._context.traced
+        return None if traced is None else traced.module
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The inputs at the traced size, by name, in the order of the forward's parameters: tensors, or nested ones."""
+        return self._context.inputs
+
+    @property
+    def constants(self) -> Mapping[str, Any]:
+        """The arguments that hold no tensor; the trace has them bound."""
+        return self._context.call.constants
+
+    @property
+    def expected(self) -> Any:
+        """Eager's outputs at ``inputs``; None without weights."""
+        return self._context.expected
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The marker arguments that targets declare, as far as they were given."""
+        return self._context.spec.options
+
+    @property
+    def dims(self) -> Mapping[str, Mapping[int, str]]:
+        """Which axes of which inputs may vary: ``{"input_ids": {0: "batch", 1: "seq"}}``."""
+        return self._context.dims.axes
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The traced size of each dim."""
+        return self._context.dims.sizes(self._context.inputs)
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """The largest size of a dim, where the model's config has one (``max_position_embeddings``)."""
+        return self._context.limits
+
+    @property
+    def mask(self) -> str | None:
+        """The name of the padding mask among the inputs."""
+        return self._context.mask
+
+    @property
+    def without_weights(self) -> bool:
+        """Whether the model is judged on the meta device: it has a structure and no values."""
+        return self._context.meta
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        """What the tracer warned of."""
+        traced = self._context.traced
+        return () if traced is None else traced.diagnostics
+
+    @property
+    def graph(self) -> Graph:
+        """The canonical graph of the model at the traced size."""
+        return self._context.graph
+
+    @property
+    def results(self) -> Mapping[str, CheckResult]:
+        """The results of the checks before this one, by name."""
+        return self._context.results
+
+    def shape_rule(self, dim: str) -> str:
+        """What the marker's ``shapes`` demands of a dim: ``safe``, ``dynamic`` or ``fixed``."""
+        return self._context.spec.shapes.rule(dim)
+
+    # Trying it
+
+    @contextlib.contextmanager
+    def positional(self) -> Iterator[tuple[torch.nn.Module, tuple[Any, ...]]]:
+        """The model as a callable of its inputs by position, constants bound, and copies of the inputs.
+
+        This is what ``torch.jit.trace`` and the compilers behind it take. The model is put back afterwards.
+        """
+        from ..tracing.trace import quiet
+
+        with quiet(), self._context.call.as_forward(self.model) as inputs:
+            try:
+                yield self.model, inputs
+            finally:
+                self._context.restore()
+
+    def arguments_of(self, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """``(args, kwargs)`` of the model's own forward for ``inputs``."""
+        args, kwargs = self._context.call.arguments(inputs)
+        return tuple(args), kwargs
+
+    def samples(self) -> Iterator[Mapping[str, Any]]:
+        """Inputs of the traced shape: the observed ones, and others where the trace is right for them."""
+        yield self.inputs
+        if self.without_weights or self.status("values") is not Status.PASSED:
+            return
+        # Floats, integers, masks: one of each kind before a second of any.
+        kinds: dict[str, list[Mapping[str, Any]]] = {}
+        for label, inputs in self._context.fresh.variants(self.inputs):
+            kinds.setdefault(label.split()[0], []).append(inputs)
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*kinds.values()))
+        right = (inputs for inputs in turns if inputs is not None and self._context.probe(inputs).kind == "equal")
+        yield from itertools.islice(right, _MOST_FRESH)
+
+    def resized(self, sizes: Mapping[str, int]) -> Mapping[str, Any]:
+        """The inputs at other sizes: shortened, or repeated and redrawn."""
+        from ..subject.inputs import resize
+
+        inputs = resize(self.inputs, self._context.dims, sizes, mask=self.mask)
+        if self.without_weights or self.status("values") is not Status.PASSED:
+            return inputs
+        return self._context.fresh.redrawn(inputs, seed=sum(sizes.values()))
+
+    def eager(self, inputs: Mapping[str, Any]) -> Any:
+        """The model's own outputs; whatever it raises passes through. Its state is put back."""
+        return self._context.eager(inputs)
+
+    def traced(self, inputs: Mapping[str, Any]) -> Any:
+        """The traced program's outputs, in this process."""
+        return self._context.scripted(inputs)
+
+    def compare(self, actual: Any, expected: Any) -> list[Mismatch]:
+        """The leaves in which two outputs differ, by the target's tolerance or the marker's; see ``subject.outputs``."""
+        return self._context.compare(actual, expected, widened=self._context.target.tolerance)
+
+    def restore(self) -> None:
+        """Put the model's state back after calls of its own forward."""
+        self._context.restore()
+
+    def status(self, check: str) -> Status | None:
+        """How a check before this one ended; None if it has not run."""
+        return self._context.statuses.get(check)
+
+    # Findings
+
+    def finding(
+        self,
+        message: str,
+        *,
+        line: source.Line | None = None,
+        where: str | None = None,
+        path: str | None = None,
+        hint: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Finding:
+        """One observation; ``line`` is made relative to the root directory, and its text read."""
+        return self._context.finding(message, line=line, where=where, path=path, hint=hint, details=details)
+
+    def note(self, message: str, **about: Any) -> None:
+        """Add a finding that fails nothing; arguments as for :meth:`finding`."""
+        self.notes.append(self.finding(message, **about))
+
+    def fail(self, message: str, **about: Any) -> None:
+        """Add a finding that fails the check with ``TargetFailure``; arguments as for :meth:`finding`."""
+        self.failures.append(self.finding(message, **about))
+
+    def line_of(self, node: Any) -> source.Line | None:
+        """The user's or library's line of a node of a TorchScript graph."""
+        return source.innermost(source.parse_stack(node.sourceRange()))

@@ -1,0 +1,293 @@
+"""Deployment targets as users meet them: named by a marker, added by a conftest, missing, misspelt, broken."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from .harness import PytestRuns
+
+BERT = """
+    import pytest
+    from transformers import BertConfig, BertForSequenceClassification
+
+
+    @pytest.fixture
+    def model():
+        config = BertConfig(
+            vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, num_labels=3
+        )
+        return BertForSequenceClassification(config)
+
+
+    @pytest.fixture
+    def batch():
+        import torch
+
+        ids = torch.randint(1, 64, (1, 12))
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+    @pytest.mark.torchscript(seq_len=128, target="neuron")
+    def test_classifier(model, batch):
+        assert model(**batch).logits.shape == (1, 3)
+"""
+
+HALF = """
+    import torch
+
+    from pytest_torchscript import SpecError, Target, Tolerance
+
+
+    def level(name, value):
+        if value not in (1, 2):
+            raise SpecError(f"{name} must be 1 or 2, not {value!r}")
+        return value
+
+
+    class Half(Target):
+        name = "half"
+        tolerance = {"float32": Tolerance(rtol=2e-2, atol=2e-2)}
+        arguments = {"level": level}
+
+        def build(self, deployment):
+            deployment.metrics["level"] = deployment.arguments.get("level", 0)
+            return deployment.module
+
+        def run(self, artefact, deployment, inputs):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return [artefact(*sample.values()).float() for sample in inputs]
+
+
+    def pytest_torchscript_targets():
+        return Half()
+"""
+
+
+def suite(body: str, conftest: str = HALF, **files: str) -> dict[str, str]:
+    head = "import pytest\nfrom models import *\n\n"
+    return {"conftest.py": conftest, "test_it.py": head + body, **files}
+
+
+# The marker of the mission
+
+
+def test_the_marker_of_the_readme_works_without_the_sdk(run_suite: PytestRuns, mode: tuple[str, ...]) -> None:
+    """Verbatim, on a BERT test as people have it: the gate passes and says lint in the terminal and in every report."""
+    reports = ("--torchscript-junit=gates.xml", "--torchscript-summary=summary.md")
+    run = run_suite({"test_bert.py": BERT}, *reports, *mode)
+    assert run.outcomes == {"test_classifier": "passed"}, run.text
+    cell = run.cell("test_classifier")
+    assert (cell["target"], cell["seq_len"], cell["verdict"]) == ("neuron", 128, "ok")
+    target = run.check("test_classifier", "target")
+    assert (target["status"], target["metrics"]["proof"]) == ("passed", "lint")
+    assert target["reason"].startswith("lint: torch_neuronx is not installed")
+    assert "nothing was compiled" in target["reason"]
+    assert set(target["metrics"]["rules"].values()) <= {"ok", "warn"}
+    assert run.check("test_classifier", "padding")["status"] == "passed"
+    assert "padding carries the proof" in run.check("test_classifier", "shapes")["reason"]
+    assert "ok (lint)" in run.output
+    assert "ok (lint)" in (run.folder / "summary.md").read_text()
+    cases = {case.get("name"): case for case in ElementTree.parse(run.folder / "gates.xml").iter("testcase")}
+    assert (cases["neuron[b1,s128].target"].findtext("system-out") or "").startswith("lint: ")
+    assert "will compile" not in run.text
+
+
+def test_required_tools_make_it_fail(run_suite: PytestRuns, mode: tuple[str, ...]) -> None:
+    """With --torchscript-require-sdk lint is not enough."""
+    run = run_suite({"test_bert.py": BERT}, "--torchscript-require-sdk", *mode)
+    assert run.outcomes == {"test_classifier": "failed"}
+    assert run.verdict("test_classifier") == "TargetFailure"
+    assert "neuron cannot be proved here, and --torchscript-require-sdk asks for it: torch_neuronx is not installed" in (
+        run.said("test_classifier")
+    )
+
+
+# A target of one's own
+
+
+def test_a_conftest_adds_a_target(run_suite: PytestRuns, mode: tuple[str, ...]) -> None:
+    """With its tolerance, its argument and its artefact."""
+    body = '@pytest.mark.torchscript(target=["torchscript", "half"], level=2)\ndef test_it():\n    Head()(rows())\n'
+    run = run_suite(suite(body), *mode)
+    assert run.outcomes == {"test_it": "passed"}, run.text
+    first, second = run.gate("test_it")["cells"]
+    assert (first["target"], second["target"]) == ("torchscript", "half")
+    assert second["checks"][-1]["metrics"] == {"level": 2, "proof": "ran", "compared": 4}
+
+
+def test_the_option_takes_it_too(run_suite: PytestRuns, mode: tuple[str, ...]) -> None:
+    """Where the conftest is at the root; what another target declares is then without effect, and no mistake."""
+    body = "@pytest.mark.torchscript(level=2, target='half')\ndef test_it():\n    Head()(rows())\n"
+    assert run_suite(suite(body), "--torchscript-target=torchscript", *mode).cell("test_it")["target"] == "torchscript"
+    body = "@pytest.mark.torchscript\ndef test_it():\n    Head()(rows())\n"
+    assert run_suite(suite(body), "--torchscript-target=half", *mode).cell("test_it")["target"] == "half"
+
+
+def test_a_conftest_below_adds_one_for_its_tests(run_suite: PytestRuns) -> None:
+    """Markers are read when every conftest is there."""
+    body = "import pytest\nfrom models import *\n@pytest.mark.torchscript(target='half')\ndef test_it():\n    Head()(rows())\n"
+    run = run_suite({"inner/conftest.py": HALF, "inner/test_it.py": body, "pytest.ini": "[pytest]\npythonpath = .\n"})
+    assert run.outcomes == {"test_it": "passed"}, run.text
+
+
+def test_its_default_comes_from_the_configuration(run_suite: PytestRuns) -> None:
+    """For what a built-in target declares: torchscript_dynamic_batch."""
+    body = "@pytest.mark.torchscript(target='neuron')\ndef test_it():\n    Head()(rows())\n"
+    run = run_suite(suite(body, **{"pytest.ini": "[pytest]\ntorchscript_dynamic_batch = true\n"}))
+    assert run.check("test_it", "target")["metrics"]["rules"]["dynamic-batch"] == "ok"
+    assert run.outcomes == {"test_it": "passed"}
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("marker", "says"),
+    [
+        ("target='neurn'", "unknown target 'neurn'; did you mean 'neuron'?"),
+        ("target='halve'", "unknown target 'halve'; did you mean 'half'?"),
+        ("target='half', level=3", "level must be 1 or 2, not 3"),
+        ("target='half', levle=2", "unknown argument 'levle'; did you mean 'level'?"),
+        ("level=2", "level is an argument of target 'half', and this gate is for 'torchscript'"),
+        ("target='neuron', dynamic_batch='maybe'", "dynamic_batch must be True or False, not 'maybe'"),
+        (
+            "target='half', dynamic_batch=True",
+            "dynamic_batch is an argument of target 'neuron' and 'neuron-inf1', and this gate is for 'half'",
+        ),
+    ],
+)
+def test_a_bad_target_is_a_usage_error(run_suite: PytestRuns, mode: tuple[str, ...], marker: str, says: str) -> None:
+    """At collection, with the test, the argument and the nearest name."""
+    run = run_suite(suite(f"@pytest.mark.torchscript({marker})\ndef test_it(): ...\n"), *mode)
+    assert run.code == pytest.ExitCode.USAGE_ERROR
+    assert "test_it.py::test_it: @pytest.mark.torchscript: " in run.text
+    assert says in run.text
+    assert not run.outcomes
+    assert "Traceback" not in run.text
+
+
+TWICE = HALF.replace('name = "half"', 'name = "libtorch"')
+RAISING = """
+    def pytest_torchscript_targets():
+        raise RuntimeError("no licence for the compiler")
+"""
+NO_TARGET = """
+    def pytest_torchscript_targets():
+        return ["half"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("conftest", "says"),
+    [
+        (TWICE, "two targets are called 'libtorch': one of plugin 'torchscript-targets', one of "),
+        (RAISING, "raised RuntimeError: no licence for the compiler"),
+        (NO_TARGET, "must give pytest_torchscript.Target objects, not str"),
+    ],
+    ids=["twice", "raising", "no target"],
+)
+@pytest.mark.parametrize("option", [(), ("--torchscript-target=torchscript",)], ids=["marker", "option"])
+def test_a_bad_hook_is_a_usage_error(
+    run_suite: PytestRuns, mode: tuple[str, ...], conftest: str, says: str, option: tuple[str, ...]
+) -> None:
+    """One line that names the conftest, and no test runs."""
+    run = run_suite(suite("@pytest.mark.torchscript\ndef test_it(): ...\n", conftest), *option, *mode)
+    assert run.code == pytest.ExitCode.USAGE_ERROR, run.text
+    assert says in run.text
+    assert "conftest.py" in run.text
+    assert "Traceback" not in run.text
+    assert not run.outcomes
+
+
+def test_a_suite_without_gates_asks_no_hook(run_suite: PytestRuns) -> None:
+    """Who does not use the plugin is not stopped by a target."""
+    run = run_suite({"conftest.py": RAISING, "test_plain.py": "def test_plain(): ...\n"}, json=False)
+    assert run.outcomes == {"test_plain": "passed"}
+
+
+@pytest.mark.parametrize("seconds", ["0", "soon", "-1", "inf"])
+def test_a_bad_time_limit_is_a_usage_error(run_suite: PytestRuns, seconds: str) -> None:
+    """It names the setting."""
+    files = suite("def test_it(): ...\n", **{"pytest.ini": f"[pytest]\ntorchscript_target_timeout = {seconds}\n"})
+    run = run_suite(files)
+    assert run.code == pytest.ExitCode.USAGE_ERROR
+    assert f"torchscript_target_timeout: must be a positive number of seconds, not '{seconds}'" in run.text
+
+
+HANGING = """
+    import time
+
+    from pytest_torchscript import Target
+
+
+    class Hanging(Target):
+        name = "hanging"
+
+        def build(self, deployment):
+            time.sleep(600)
+
+
+    def pytest_torchscript_targets():
+        return Hanging()
+"""
+
+
+def test_a_compiler_that_hangs_fails_one_gate(run_suite: PytestRuns, mode: tuple[str, ...]) -> None:
+    """Within the time that is set; the other tests run, and the process ends."""
+    body = (
+        "@pytest.mark.torchscript(target='hanging')\ndef test_hangs():\n    Head()(rows())\n\n"
+        "@pytest.mark.torchscript\ndef test_after():\n    Head()(rows())\n"
+    )
+    files = suite(body, HANGING, **{"pytest.ini": "[pytest]\ntorchscript_target_timeout = 0.5\n"})
+    run = run_suite(files, *mode)
+    assert run.outcomes == {"test_hangs": "failed", "test_after": "passed"}
+    assert run.verdict("test_hangs") == "TargetFailure"
+    assert run.check("test_hangs", "target")["findings"][0]["message"] == "hanging: build did not end within 0.5 seconds"
+
+
+STAND_IN = """
+    import torch
+
+
+    class Compiled(torch.nn.Module):
+        def __init__(self, func, inputs):
+            super().__init__()
+            self.program = torch.jit.trace(func, inputs, check_trace=False)
+
+        def forward(self, *inputs):
+            return self.program(*inputs)
+
+
+    def analyze(func, example_inputs):
+        return {"support_percentage": "100.00%", "unsupported_operators": []}
+
+
+    def trace(func, example_inputs, *, compiler_workdir=None, compiler_args=None, cpu_backend=False):
+        assert cpu_backend and compiler_args == "--target inf2"
+        if example_inputs[0].shape[1] == 7:
+            raise RuntimeError("neuronx-cc failed with 70")
+        return Compiled(func, example_inputs)
+"""
+
+
+def test_a_stand_in_sdk_is_found_and_used(run_suite: PytestRuns, mode: tuple[str, ...]) -> None:
+    """Off the device: compiled and not run, and the reports say so; a compiler that fails in the middle is one finding."""
+    body = (
+        "@pytest.mark.torchscript(target='neuron')\ndef test_good():\n    Encoder()(**tokens())\n\n"
+        "@pytest.mark.torchscript(target='neuron', seq_len=7)\ndef test_bad():\n    Encoder()(**tokens())\n"
+    )
+    files = suite(body, "", **{"torch_neuronx/__init__.py": STAND_IN, "pytest.ini": "[pytest]\npythonpath = .\n"})
+    run = run_suite(files, *mode)
+    assert run.outcomes == {"test_good": "passed", "test_bad": "failed"}, run.text
+    assert run.check("test_good", "target")["metrics"]["proof"] == "built"
+    assert "ok (built, not run)" in run.output
+    assert "neuron: RuntimeError: neuronx-cc failed with 70" in run.said("test_bad")
+
+
+def test_the_help_names_what_targets_bring(run_suite: PytestRuns) -> None:
+    """The option, the default of a target's argument, and the time limit."""
+    text = run_suite({"test_none.py": ""}, "--help", json=False).output
+    for name in ("--torchscript-require-sdk", "torchscript_dynamic_batch", "torchscript_target_timeout"):
+        assert name in text

@@ -1,0 +1,220 @@
+"""How far a result reaches, in words and in every report."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_torchscript.reports import discover, junit, markdown, terminal
+from pytest_torchscript.reports import json as json_report
+from pytest_torchscript.reports.proof import leavers, proof_of, verdict_with_proof, weaker
+from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Verdict
+
+REASON = "lint: torch_neuronx is not installed; the published rules were checked, nothing was compiled"
+WARNING = Finding(message="lint sort: sort is slow there", file="model.py", line=3, where="used at")
+EAGER = CheckResult.passed("eager")
+LINTED = replace(CheckResult.passed("target", findings=(WARNING,), proof="lint"), reason=REASON)
+RAN = CheckResult.passed("target", proof="ran")
+BUILT = CheckResult.passed("target", proof="built")
+SKIPPED = CheckResult.skipped("target", "no C++ compiler")
+BROKEN = Finding(message="lint fft: there is no fft", file="model.py", line=7, function="forward", hint="avoid it")
+FAILED = replace(CheckResult.failed("target", Verdict.TARGET_UNSUPPORTED, BROKEN, proof="lint"), reason=REASON)
+
+
+def cell(check: CheckResult, target: str = "neuron", *others: CheckResult) -> CellResult:
+    return CellResult(target=target, batch_size=1, seq_len=8, checks=(EAGER, *others, check))
+
+
+def gate(*cells: CellResult, id: str = "bert") -> GateResult:
+    return GateResult.judged(id, "test_bert.py::test_bert", cells)
+
+
+def document(*gates: GateResult) -> dict[str, Any]:
+    return json_report.document(gates, {"python": "3.11"})
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("check", "target", "proof"),
+    [
+        (RAN, "libtorch", "ran"),
+        (BUILT, "neuron", "built"),
+        (LINTED, "neuron", "lint"),
+        (SKIPPED, "libtorch", "not proved"),
+        (FAILED, "neuron", "lint"),
+        (SKIPPED, "torchscript", None),
+        (CheckResult.failed("target", Verdict.TARGET_FAILURE), "libtorch", None),
+    ],
+)
+def test_a_cell_says_how_far_its_target_was_proved(check: CheckResult, target: str, proof: str | None) -> None:
+    """A skipped proof is none; the plain target has none of its own, and a failure is told as one."""
+    assert proof_of(cell(check, target)) == proof
+
+
+def test_a_verdict_is_followed_by_what_it_leaves_open() -> None:
+    """Alone, or with the target's name where there are others."""
+    assert verdict_with_proof(gate(cell(LINTED)), "ok") == "ok (lint)"
+    assert verdict_with_proof(gate(cell(BUILT)), "ok") == "ok (built, not run)"
+    assert verdict_with_proof(gate(cell(RAN, "libtorch")), "ok") == "ok"
+    several = gate(cell(SKIPPED, "torchscript"), cell(LINTED), cell(SKIPPED, "libtorch"))
+    assert verdict_with_proof(several, "ok") == "ok (neuron: lint, libtorch: not proved)"
+
+
+# Every report says lint
+
+
+def test_the_terminal_says_lint() -> None:
+    """In the table for a pass, and in the block for a failure."""
+    assert "  ok (lint)  " in terminal.table([gate(cell(LINTED))])[1][0]
+    block = terminal.failure_block(gate(cell(FAILED))).splitlines()
+    assert "  target: lint fft: there is no fft" in block
+    assert (
+        "    because    lint: torch_neuronx is not installed; the published rules were checked, nothing was compiled" in block
+    )
+    assert "  TargetUnsupported (lint)  " in terminal.table([gate(cell(FAILED))])[1][0]
+
+
+def test_the_json_says_lint() -> None:
+    """As the kind of proof and as a reason, on a check that passed."""
+    check = json.loads(json_report.render(document(gate(cell(LINTED)))))["gates"][0]["cells"][0]["checks"][1]
+    assert (check["status"], check["metrics"]["proof"], check["reason"]) == ("passed", "lint", REASON)
+
+
+def test_junit_says_lint() -> None:
+    """A pass with an output that says what it leaves open; a failure with the reason in its body."""
+    cases = {
+        case.get("name"): case
+        for case in ElementTree.fromstring(junit.render(document(gate(cell(LINTED)))).encode()).iter("testcase")
+    }
+    out = cases["neuron[b1,s8].target"].findtext("system-out") or ""
+    assert out.startswith(REASON)
+    assert "lint sort: sort is slow there" in out
+    assert cases["neuron[b1,s8].eager"].find("system-out") is None
+    (failure,) = ElementTree.fromstring(junit.render(document(gate(cell(FAILED)))).encode()).iter("failure")
+    assert (failure.get("type"), failure.get("message")) == ("TargetUnsupported", "lint fft: there is no fft")
+    assert REASON in (failure.text or "")
+
+
+def test_the_summary_says_lint() -> None:
+    """In the row of a model that passes, and below a failure."""
+    assert "| ok (lint) |" in markdown.summary(document(gate(cell(LINTED))))
+    assert "  - Because: lint: torch\\_neuronx is not installed" in markdown.summary(document(gate(cell(FAILED))))
+
+
+def test_discover_takes_lint_for_a_pass() -> None:
+    """What would pass today is counted, and no test is marked as failing for it."""
+    entry = {"nodeid": "test_a.py::test_a", "model": "Bert", "inputs": "x", "verdict": "ok (lint)"}
+    assert discover.listing([entry])[-1] == "1 tests could carry the marker; 1 would pass today"
+    assert "# today" not in discover.conftest([entry])
+
+
+# Less than before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (RAN, LINTED, f"target was run, is lint now: {REASON}"),
+        (BUILT, LINTED, f"target was built, not run, is lint now: {REASON}"),
+        (RAN, SKIPPED, "target was run, is not proved now: no C++ compiler"),
+        (LINTED, RAN, None),
+        (LINTED, LINTED, None),
+    ],
+)
+def test_a_weaker_proof_is_told(before: CheckResult, after: CheckResult, words: str | None) -> None:
+    """A machine that lost its tools passes as before, and proves less."""
+    assert weaker(cell(before), cell(after)) == words
+
+
+def test_a_comparison_of_two_reports_tells_it() -> None:
+    """Under what is no longer judged, once, and as no regression."""
+    text, regressed = markdown.diff(document(gate(cell(RAN, "libtorch"))), document(gate(cell(SKIPPED, "libtorch"))))
+    assert not regressed
+    assert "### No longer judged" in text
+    assert text.count("no C++ compiler") == 1
+
+
+# What could leave TorchScript
+
+
+EXPORTED = CheckResult.passed("target", proof="ran", export_dims={"batch": "dynamic", "seq": "fixed"})
+REFUSED = CheckResult.failed("target", Verdict.TARGET_UNSUPPORTED, replace(BROKEN, message="export refuses a branch"))
+UNTRACEABLE = CheckResult.failed("trace", Verdict.UNTRACEABLE, Finding(message="no"))
+
+
+def test_the_table_sets_torchscript_beside_export() -> None:
+    """Each way round: what traces and is not exported, and what is exported and does not trace."""
+    first, second = leavers(
+        [gate(cell(REFUSED, "export"), id="b-traces"), gate(cell(EXPORTED, "export", UNTRACEABLE), id="a-exports")]
+    )
+    assert (first.id, first.torchscript, first.export, first.dims) == (
+        "a-exports",
+        "Untraceable",
+        "ok",
+        "batch=dynamic seq=fixed",
+    )
+    assert (second.torchscript, second.export) == ("ok", "TargetUnsupported")
+    assert (second.cell, second.why) == ("b1 s8", "export refuses a branch (model.py:7)")
+
+
+def test_other_targets_are_not_in_it() -> None:
+    """It is about leaving, and stays away where nobody asked."""
+    plain = gate(cell(RAN, "libtorch"), cell(LINTED))
+    assert leavers([plain]) == []
+    assert terminal.export_table([plain]) == []
+    assert "leave TorchScript" not in markdown.summary(document(plain))
+
+
+def test_terminal_and_summary_show_it() -> None:
+    """One row a model and size, with the cause of a refusal."""
+    gates = [gate(cell(REFUSED, "export"), id="b-traces"), gate(cell(EXPORTED, "export"), id="a-exports")]
+    head, *rows = terminal.export_table(gates)
+    assert head[0].split() == ["model", "cell", "torchscript", "export", "dims", "why"]
+    assert [good for _, good in rows] == [True, False]
+    assert "export refuses a branch (model.py:7)" in rows[1][0]
+    text = markdown.summary(document(*gates))
+    assert "### What could leave TorchScript today" in text
+    assert "| `a-exports` | b1 s8 | ok | ok | batch=dynamic seq=fixed | – |" in text
+
+
+# Notes of what passes
+
+
+BUCKETS = Finding(message="padding to 8 and 64 wastes 51% of the operations")
+TIED = Finding(message="a and b are tied, and stay so")
+
+
+def test_notes_of_targets_are_read_in_the_terminal() -> None:
+    """Where the run is looked at; what several cells say alike is said once, and not what a failing check says."""
+    passing = CheckResult.passed("target", findings=(BUCKETS, WARNING), proof="lint")
+    lines = terminal.notes_lines([gate(cell(passing), cell(passing, "neuron-inf1")), gate(cell(FAILED), id="other")])
+    assert lines == [
+        "note  bert [neuron b1 s8]: padding to 8 and 64 wastes 51% of the operations",
+        "note  bert [neuron b1 s8]: lint sort: sort is slow there (model.py:3)",
+    ]
+
+
+def test_many_notes_are_counted() -> None:
+    """A screen is a screen."""
+    many = tuple(Finding(message=f"note {number}") for number in range(15))
+    lines = terminal.notes_lines([gate(cell(CheckResult.passed("target", findings=many)))])
+    assert len(lines) == 13
+    assert lines[-1] == "and 3 more notes; the JSON report has all"
+
+
+def test_the_summary_has_the_notes_of_targets_and_weights() -> None:
+    """What ties cost, and what padding wastes; the tracer's warnings are no notes."""
+    weights = CheckResult.passed("weights", findings=(TIED,))
+    trace = CheckResult.passed("trace", findings=(Finding(message="a warning of the tracer"),))
+    text = markdown.summary(document(gate(cell(CheckResult.passed("target", findings=(BUCKETS,)), "neuron", trace, weights))))
+    assert "### Notes" in text
+    assert "- `bert` `neuron b1 s8`: a and b are tied, and stay so" in text
+    assert "- `bert` `neuron b1 s8`: padding to 8 and 64 wastes" in text
+    assert "a warning of the tracer" not in text
+    assert "### Notes" not in markdown.summary(document(gate(cell(RAN))))

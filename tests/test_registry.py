@@ -1,0 +1,188 @@
+"""The targets of a session: gathered from hooks, checked, and each known by its plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from types import SimpleNamespace
+from typing import Any
+
+import pluggy
+import pytest
+
+from pytest_torchscript import SpecError, Target, hookspecs, registry, targets
+
+
+class Mobile(Target):
+    name = "mobile"
+
+
+class Other(Target):
+    name = "mobile"
+
+
+def manager(*plugins: Any) -> pluggy.PluginManager:
+    """A plugin manager that takes hooks by their names, as pytest's does."""
+
+    class ByName(pluggy.PluginManager):
+        def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+            return {} if name.startswith("pytest_") else None
+
+        def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+            return {} if name.startswith("pytest_") else None
+
+    made = ByName("pytest")
+    made.add_hookspecs(hookspecs)
+    for plugin in plugins:
+        made.register(plugin, getattr(plugin, "registered", None))
+    return made
+
+
+class Plugin:
+    """An object with the hook, as a module is one."""
+
+    def __init__(self, hook: Callable[[], Any], registered: str) -> None:
+        self.registered = registered
+        self.pytest_torchscript_targets = hook
+
+
+def plugin(hook: Callable[[], Any], registered: str = "mine") -> Any:
+    return Plugin(hook, registered)
+
+
+def test_the_built_in_targets_come_by_the_same_hook() -> None:
+    """Nothing but the registered module makes them known."""
+    assert list(registry.collect(manager(targets))) == ["torchscript", "libtorch", "neuron", "neuron-inf1", "export"]
+    assert registry.collect(manager()) == {}
+
+
+def test_a_hook_may_give_one_or_several_or_none() -> None:
+    """Whatever is easiest to write."""
+    one = Mobile()
+    assert registry.collect(manager(plugin(lambda: one))) == {"mobile": one}
+    assert registry.collect(manager(plugin(lambda: [one]))) == {"mobile": one}
+    assert registry.collect(manager(plugin(lambda: None))) == {}
+
+
+def test_two_targets_of_one_name_name_both_plugins() -> None:
+    """A built-in name is taken like any other."""
+    with pytest.raises(SpecError, match="two targets are called 'mobile': one of plugin 'a', one of plugin 'b'; rename"):
+        registry.collect(manager(plugin(lambda: Mobile(), "a"), plugin(lambda: Other(), "b")))
+
+    class Neuron(Target):
+        name = "neuron"
+
+    with pytest.raises(SpecError, match="two targets are called 'neuron'"):
+        registry.collect(manager(targets, plugin(lambda: Neuron())))
+
+
+def test_one_object_given_twice_is_one_target() -> None:
+    """A package and its conftest may both hand it out."""
+    one = Mobile()
+    assert registry.collect(manager(plugin(lambda: one, "a"), plugin(lambda: [one], "b"))) == {"mobile": one}
+
+
+def test_a_hook_that_raises_is_told_with_its_plugin() -> None:
+    """The others are not to blame."""
+
+    def hook() -> Any:
+        raise ImportError("no module named vendor")
+
+    with pytest.raises(
+        SpecError, match="pytest_torchscript_targets of plugin 'mine' raised ImportError: no module named vendor"
+    ):
+        registry.collect(manager(targets, plugin(hook)))
+
+
+class Nameless(Target):
+    pass
+
+
+class Dotted(Target):
+    name = "a.b"
+
+
+class Taken(Target):
+    name = "taken"
+    arguments = {"seq_len": lambda name, value: value}
+
+
+class Wordy(Target):
+    name = "wordy"
+    arguments = {"two words": lambda name, value: value}
+
+
+class Listed(Target):
+    name = "listed"
+    arguments = ["fast"]  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (Mobile, "must give pytest_torchscript.Target objects, not the class Mobile: return an instance"),
+        ("mobile", "must give pytest_torchscript.Target objects, not str"),
+        (Nameless(), "Nameless, must have a name of letters, digits, '_' and '-', not None"),
+        (Dotted(), "must have a name of letters, digits, '_' and '-', not 'a.b'"),
+        (Taken(), "argument 'seq_len' is the marker's own; give it another name"),
+        (Wordy(), "arguments maps names to functions; 'two words' has"),
+        (Listed(), "arguments must map names to functions, not \\['fast'\\]"),
+    ],
+)
+def test_what_is_no_target_is_told(given: Any, says: str) -> None:
+    """With the plugin, and what was expected."""
+    with pytest.raises(SpecError, match=says):
+        registry.collect(manager(plugin(lambda: given)))
+
+
+# Installed packages
+
+
+def entry(monkeypatch: pytest.MonkeyPatch, load: Callable[[], Any], name: str = "vendor") -> None:
+    made = SimpleNamespace(name=name, value="vendor.targets", dist=SimpleNamespace(name="vendor-targets"), load=load)
+    monkeypatch.setattr(metadata, "entry_points", lambda *, group: [made] if group == "pytest_torchscript" else [])
+
+
+def test_an_installed_package_is_registered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the targets are asked for."""
+    module = plugin(lambda: Mobile())
+    entry(monkeypatch, lambda: module)
+    made = manager(targets)
+    registry.load_entry_points(made)
+    registry.load_entry_points(made)
+    assert made.get_name(module) == "pytest_torchscript:vendor"
+    assert "mobile" in registry.collect(made)
+
+
+def test_two_packages_may_have_one_entry_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are asked, so that none is dropped in silence."""
+    modules = {"first": plugin(lambda: Mobile()), "second": plugin(lambda: Other())}
+    entries = [
+        SimpleNamespace(name="mobile", value=name, dist=SimpleNamespace(name=name), load=lambda module=module: module)
+        for name, module in modules.items()
+    ]
+    monkeypatch.setattr(metadata, "entry_points", lambda *, group: entries)
+    made = manager()
+    registry.load_entry_points(made)
+    registry.load_entry_points(made)
+    with pytest.raises(SpecError, match=r"one of plugin 'pytest_torchscript:mobile', one of plugin '.*mobile of second'"):
+        registry.collect(made)
+
+
+def test_a_package_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do about it."""
+
+    def load() -> Any:
+        raise RuntimeError("built for another Python")
+
+    entry(monkeypatch, load)
+    with pytest.raises(SpecError, match=r"the targets of 'vendor-targets' cannot be loaded .*RuntimeError: built for another"):
+        registry.load_entry_points(manager())
+
+
+def test_a_blocked_package_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By pytest's own -p no:NAME."""
+    entry(monkeypatch, lambda: pytest.fail("loaded"))
+    made = manager()
+    made.set_blocked("pytest_torchscript:vendor")
+    registry.load_entry_points(made)
