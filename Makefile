@@ -7,15 +7,16 @@ PIP_ARGS ?= -qq
 
 VENV := .venv
 VENV8 := .venv-pytest8
+VENV4 := .venv-transformers4
 
 # Nothing that runs here may ask a model hub: what is needed is installed.
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pytest8 lint format typecheck benchmark venv venv-pytest8 clean
+.PHONY: help demo test test-pytest8 test-transformers4 lint format typecheck benchmark venv venv-pytest8 venv-transformers4 clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: venv ## see the gate at work
 	@$(VENV)/bin/python examples/demo.py
@@ -26,6 +27,19 @@ test: venv ## run the tests; other pytest arguments: make test PYTEST_ARGS="-k b
 
 test-pytest8: venv-pytest8 ## run the acceptance tests under the newest pytest 8
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV8)/bin/python -m pytest $(PYTEST_ARGS) tests/acceptance
+
+# Warnings are judged by `make test`: this torch is younger than transformers 4.57 and deprecates what that does.
+test-transformers4: venv-transformers4 ## run the tests that concern transformers under 4.57, the last 4.x
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV4)/bin/python -m pytest $(PYTEST_ARGS) -W ignore $(TESTS4) \
+	  $(addprefix --deselect=,$(BROKEN4))
+
+# Those that gate or feed transformers models; the rest has no version of it to be right under.
+TESTS4 := tests/compat tests/subject/test_synthesise.py tests/test_gate.py tests/checks/test_weights.py
+# FSMT's decoder of 4.57 fails in eager mode unless use_cache=False; its causal masks do not trace (see tests/compat).
+BROKEN4 := \
+  'tests/subject/test_synthesise.py::test_eager_accepts_what_is_made[FSMT' \
+  'tests/subject/test_synthesise.py::test_longer_is_not_refused_without_absolute_positions[FSMT' \
+  'tests/test_gate.py::test_a_decoder_is_traced_without_its_cache'
 
 lint: venv ## check style and format
 	@$(VENV)/bin/python -m ruff check .
@@ -50,8 +64,11 @@ venv: ## build or update the environment in .venv
 venv-pytest8: ## build or update the environment in .venv-pytest8
 	@$(call environment,$(VENV8),constraints-pytest8.txt)
 
+venv-transformers4: ## build or update the environment in .venv-transformers4
+	@$(call environment,$(VENV4),constraints-transformers4.txt)
+
 clean: ## remove everything that these targets made, the environments too
-	rm -rf $(VENV) $(VENV8) build dist reports .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV8) $(VENV4) build dist reports .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 # $(call environment,FOLDER[,PINS]): an environment in FOLDER with this project in it, editable, at the versions of

@@ -43,23 +43,29 @@ class Halving(nn.Module):
 
 
 def test_weights_that_are_not_tied_are_nothing_to_tell() -> None:
-    """No tie, no bytes, no finding."""
+    """No tie, no clone, no finding; the size of the parameters is the same with ties and without."""
     result = alone("weights", Tied(tie=False), (IDS,))
     assert (result.status, result.findings) == (Status.PASSED, ())
-    assert result.metrics == {"tied": [], "cloned_bytes": 0}
+    size = 2 * 50 * 8 * 4
+    expected = {"tied": [], "cloned_bytes": 0, "parameter_bytes": size, "parameter_bytes_untied": size}
+    assert result.metrics == expected
 
 
 def test_tied_weights_are_found_and_what_becomes_of_them() -> None:
-    """Both names, the bytes, and whether the loaded program still shares them."""
+    """Both names, the bytes, and that torch's own save and load keeps them one weight."""
     result = alone("weights", Tied(), (IDS,))
     assert result.status is Status.PASSED
-    (tie,) = result.metrics["tied"]
-    assert tie["names"] == ["embedding.weight", "head.weight"]
-    assert tie["bytes"] == 50 * 8 * 4
-    assert tie["kept"] in (True, False)
-    assert result.metrics["cloned_bytes"] == (0 if tie["kept"] else 50 * 8 * 4)
+    size = 50 * 8 * 4
+    assert result.metrics == {
+        "tied": [{"names": ["embedding.weight", "head.weight"], "bytes": size, "kept": True}],
+        "cloned_bytes": 0,
+        "parameter_bytes": size,
+        "parameter_bytes_untied": 2 * size,
+    }
     (note,) = result.findings
-    assert note.message.startswith("embedding.weight and head.weight are tied, ")
+    assert note.message == (
+        "embedding.weight and head.weight are tied, and stay so through save and load: 1600 bytes once, 3200 if they were not"
+    )
     assert note.path == "embedding.weight"
 
 
@@ -75,7 +81,13 @@ class Thrice(nn.Module):
         return x @ self.left[:4] + x @ self.middle[:4] + x @ self.right[:4]
 
 
-@pytest.mark.parametrize(("kept", "text", "price"), [(True, "and stay so", 0), (False, "but cloned: 512 bytes more", 512)])
+@pytest.mark.parametrize(
+    ("kept", "text", "price"),
+    [
+        (True, "and stay so through save and load: 256 bytes once, 768 if they were not", 0),
+        (False, "but cloned by save and load: 256 bytes once become 768, 512 more", 512),
+    ],
+)
 def test_a_clone_is_told_with_its_price(kept: bool, text: str, price: int) -> None:
     """What the loaded program no longer shares costs memory: for each further name, the bytes of the parameter."""
     context = context_of(Thrice(), (X,))
@@ -91,8 +103,10 @@ def test_a_clone_is_told_with_its_price(kept: bool, text: str, price: int) -> No
     (tie,) = result.metrics["tied"]
     assert (tie["names"], tie["bytes"], tie["kept"]) == (["left", "middle", "right"], 256, kept)
     assert result.metrics["cloned_bytes"] == price
+    assert result.metrics["parameter_bytes"] == 256 + price
+    assert result.metrics["parameter_bytes_untied"] == 768
     (note,) = result.findings
-    assert note.message == f"left and middle and right are tied, {text}"
+    assert note.message == f"left, middle and right are tied, {text}"
 
 
 def test_parts_of_one_storage_are_not_tied() -> None:
@@ -158,6 +172,7 @@ def test_it_needs_a_loaded_program() -> None:
     result = found.check("weights")
     assert result.status is Status.PASSED
     assert result.metrics["tied"][0]["kept"] is None
+    assert "parameter_bytes" not in result.metrics
     assert result.findings == ()
 
 
