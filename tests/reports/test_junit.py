@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -475,3 +476,14 @@ def test_loading_the_module_does_not_load_junit_xml() -> None:
     """Most runs write no JUnit."""
     code = "import sys; from pytest_torchscript.reports import junit; assert 'junit_xml' not in sys.modules, 'loaded'"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
+def test_a_pass_says_what_it_leaves_open(read: Read) -> None:
+    """Lint is a pass, and its reason goes where readers show a passing test's output; any text in it stays valid."""
+    reason = "lint: no compiler \x00 ]]> \ud800 here"
+    noticed = Finding(message="lint sort: sort is slow there", file="model.py", line=3)
+    linted = replace(CheckResult.passed("target", findings=(noticed,), proof="lint"), reason=reason)
+    case = only(read(gate(cell(linted))))
+    assert case.result == []
+    assert str(case.system_out).startswith("lint: no compiler ")
+    assert "model.py:3" in str(case.system_out)

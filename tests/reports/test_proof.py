@@ -208,13 +208,16 @@ def test_many_notes_are_counted() -> None:
     assert lines[-1] == "and 3 more notes; the JSON report has all"
 
 
-def test_the_summary_has_the_notes_of_targets_and_weights() -> None:
-    """What ties cost, and what padding wastes; the tracer's warnings are no notes."""
+def test_the_summary_has_the_notes_of_targets_weights_and_device() -> None:
+    """What ties cost, what pins the trace, what padding wastes; the tracer's warnings are no notes."""
     weights = CheckResult.passed("weights", findings=(TIED,))
     trace = CheckResult.passed("trace", findings=(Finding(message="a warning of the tracer"),))
-    text = markdown.summary(document(gate(cell(CheckResult.passed("target", findings=(BUCKETS,)), "neuron", trace, weights))))
+    pinned = CheckResult.passed("device", findings=(Finding(message="a tensor stays on cpu", file="model.py", line=9),))
+    target = CheckResult.passed("target", findings=(BUCKETS,))
+    text = markdown.summary(document(gate(cell(target, "neuron", trace, weights, pinned))))
     assert "### Notes" in text
     assert "- `bert` `neuron b1 s8`: a and b are tied, and stay so" in text
     assert "- `bert` `neuron b1 s8`: padding to 8 and 64 wastes" in text
+    assert "- `bert` `neuron b1 s8`: a tensor stays on cpu (`model.py:9`)" in text
     assert "a warning of the tracer" not in text
     assert "### Notes" not in markdown.summary(document(gate(cell(RAN))))

@@ -155,7 +155,7 @@ def summary(document: Mapping[str, Any], *, stale: Iterable[str] = (), limit: in
         for entry in going
     ]
     page.section(title, rows, "models in the table of torch.export", 0.7)
-    told = [_note(note) for note in notes(gates, ("target", "weights"))]
+    told = [_note(note) for note in notes(gates, ("weights", "device", "target"))]
     page.section(["### Notes", ""], told, "notes", 0.5)
     page.section(["### Against the baseline", ""], list(_against(gates, gone)), "baseline entries")
     return page.text()
