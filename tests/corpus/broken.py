@@ -2090,3 +2090,44 @@ class DataDependentInit(nn.Module):
         self.scale.copy_(torch.where(self.ready > 0, self.scale, first))  # guilty
         self.ready.fill_(1.0)  # guilty
         return x / self.scale
+
+
+@broken("ValueSpecialised", floats(2, 8))
+class GuardsAgainstNan(nn.Module):
+    """A clean-up of bad input that the trace never saw."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.isnan(x).any():  # guilty
+            x = torch.nan_to_num(x)
+        return x * 2
+
+
+@broken("ValueSpecialised", lambda: (random_floats(2, 8), random_floats(2, 8)))
+class SpecialCaseOfTwins(nn.Module):
+    """Two texts that are the same get a score of their own, and torch.equal leaves no trace."""
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        if torch.equal(left, right):  # guilty
+            return torch.ones(left.shape[0])
+        return (left - right).abs().sum(-1)
+
+
+@broken("ShapeSpecialised", floats(2, 400), dims={"batch": "dynamic", "time": "unsafe"})
+class MeanPower(nn.Module):
+    """The power of a signal, divided by the number of samples it was traced with."""
+
+    def forward(self, signal: Tensor) -> Tensor:
+        return signal.square().sum(1) / int(signal.shape[1])  # guilty
+
+
+@broken("ShapeSpecialised", floats(1, 3, 4, 8, 8), dims={"depth": "unsafe", "height": "dynamic", "width": "dynamic"})
+class MeanOverFrames(nn.Module):
+    """A video's frames, averaged over as many as the traced one had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv3d(3, 4, 1)
+
+    def forward(self, video: Tensor) -> Tensor:
+        frames = int(video.shape[2])  # guilty
+        return self.convolution(video).sum(2) / frames

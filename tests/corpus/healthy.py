@@ -1433,3 +1433,24 @@ class CumulativeScan(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.gate(x).sigmoid() + 0.1
         return (weight * self.value(x)).cumsum(1) / weight.cumsum(1)
+
+
+@healthy(floats(2, 8), dims={"batch": "dynamic"})
+class FeaturesOfFixedNumber(nn.Module):
+    """A size becomes a number, and eager lets no other through: these are features, not time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x) / int(x.shape[1])
+
+
+@healthy(floats(2, 16, 8), dims=BATCH_SEQ)
+class NanInTheGraph(nn.Module):
+    """Bad values are replaced by an operation, and looked at without a decision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not bool(x.isnan().all())
+        return torch.nan_to_num(x) * 2

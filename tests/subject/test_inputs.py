@@ -147,13 +147,15 @@ def test_dims_without_an_input_leave_the_others() -> None:
         (zeros(x=(2, 3, 32, 24)), False, {"x": {0: B, 2: "height", 3: "width"}}),
         (zeros(x=(2, 64, 32, 24)), False, {"x": {0: B}}),
         (zeros(x=(2, 64, 32, 24)), True, {"x": {0: B, 2: "height", 3: "width"}}),
-        (zeros(x=(2, 3, 8, 32, 24)), True, {"x": {0: B, 3: "height", 4: "width"}}),
+        (zeros(x=(2, 3, 8, 32, 24)), True, {"x": {0: B, 2: "depth", 3: "height", 4: "width"}}),
+        (zeros(x=(2, 400)), False, {"x": {0: B, 1: "time"}}),
+        (zeros(x=(2, 400), y=(2, 300)), False, {"x": {0: B}, "y": {0: B}}),
         (zeros(x=(2, 3, 32, 24, torch.uint8)), True, {"x": {0: B}}),
         (zeros(x=(2, 3, 1, 24)), True, {"x": {0: B}}),
         (zeros(x=(2, 3, 32, 24), y=(2, 3, 16, 24)), True, {"x": {0: B, 3: "width"}, "y": {0: B, 3: "width"}}),
         (zeros(x=(2, 16, 8), attn_mask=(2, 1, 16, 16)), True, {"x": {0: B, 1: S}, "attn_mask": {0: B, 2: S, 3: S}}),
     ],
-    ids=["image", "channels", "convolved", "video", "bytes", "a line", "two images", "mask"],
+    ids=["image", "channels", "convolved", "video", "signal", "two signals", "bytes", "a line", "two images", "mask"],
 )
 def test_the_height_and_width_of_an_image_are_dims_on_request(
     inputs: Mapping[str, Any], convolves: bool, expected: dict[str, dict[int, str]]

@@ -11,7 +11,7 @@ import torch
 
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import ShapeContract
-from ..subject.inputs import BATCH, resize, with_images
+from ..subject.inputs import BATCH, DEPTH, TIME, resize, with_images
 from ..subject.outputs import Mismatch, compare
 from ..subject.synthesise import is_transformers_model
 from ..tracing.graph import differences, graph_of
@@ -94,6 +94,7 @@ class Shapes(Check):
     def run(self, context: Context) -> CheckResult:
         # A transformers model's images have the size its config says.
         fixed = context.spec.dims is not None or is_transformers_model(context.model)
+        known = set(context.dims.sizes(context.inputs))
         if not fixed and any(guard.origin == "size" for guard in context.conversions):
             context.dims = with_images(context.inputs, context.dims, convolves=_convolves(context.model))
         sizes = context.dims.sizes(context.inputs)
@@ -106,6 +107,7 @@ class Shapes(Check):
                 hint="name the dim in dims=, or correct shapes=",
             )
             return CheckResult.failed(self.name, Verdict.SHAPE_SPECIALISED, finding)
+        guessed = {TIME, DEPTH} - known
         found = [_Dim(name, size, {}) for name, size in sizes.items()]
         for dim in found:
             limit = context.limits.get(dim.name)
@@ -115,6 +117,8 @@ class Shapes(Check):
             if dim.kind in ("dynamic", "partial", "untested"):
                 for size in self._directed(context, dim, limit):
                     dim.probes[size] = self._probe(context, {dim.name: size})
+        # A guess that eager refutes: the axis holds features.
+        found = [dim for dim in found if dim.name not in guessed or dim.kind != "untested"]
         together = self._together(context, found)
         context.found_dims.update({dim.name: dim.kind for dim in found})
         metrics = {

@@ -70,7 +70,30 @@ class Values(Check):
         for label, inputs in context.fresh.variants(context.inputs):
             if any(not torch.equal(tensor, observed[path]) for path, tensor in tensors(inputs)):
                 yield label, inputs
+        if any(conversion.origin == "value" for conversion in context.conversions):
+            yield from self._guarded(context, observed)
+        yield from self._alike(context, observed)
         yield from self._directed(context, observed)
+
+    @staticmethod
+    def _guarded(context: Context, observed: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """A NaN, which a forward that asks its inputs may be on guard against; most models answer it with NaN."""
+        floats = {path for path, tensor in observed.items() if tensor.is_floating_point() and tensor.numel()}
+        if floats:
+            yield "one NaN among the floats", mapped(context.inputs, lambda p, t: _first_nan(t) if p in floats else t)
+
+    @staticmethod
+    def _alike(context: Context, observed: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Two inputs that hold the same: equality is asked without a trace of it."""
+        floats = [path for path, tensor in observed.items() if tensor.is_floating_point() and path != context.mask]
+        for index, path in enumerate(floats[1:], start=1):
+            twin = next((o for o in floats[:index] if observed[o].shape == observed[path].shape), None)
+            if twin is not None and observed[twin].dtype == observed[path].dtype:
+                yield (
+                    f"{path} like {twin}",
+                    mapped(context.inputs, lambda p, t, a=path, b=twin: observed[b].clone() if p == a else t),
+                )
+                return
 
     def _directed(self, context: Context, observed: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Values around the numbers that the forward compares its inputs with, as the trace shows them."""
@@ -130,3 +153,9 @@ def _without(context: Context, path: str, tensor: torch.Tensor, number: int) -> 
         return tensor.clone()
     other = number + 1 if number + 1 < high else number - 1
     return torch.where(tensor == number, torch.full_like(tensor, other), tensor)
+
+
+def _first_nan(tensor: torch.Tensor) -> torch.Tensor:
+    changed = tensor.detach().clone()
+    changed[(0,) * changed.ndim] = float("nan")
+    return changed

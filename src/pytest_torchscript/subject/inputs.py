@@ -33,6 +33,7 @@ __all__ = [
 BATCH = "batch"
 SEQ = "seq"
 DECODER_SEQ = "decoder_seq"
+TIME, DEPTH = "time", "depth"
 PADDED_AT_START = "padded at the start"
 
 # Inputs of transformers models whose axes are known by name: input -> axes after the batch axis.
@@ -122,19 +123,25 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
 
 
 def with_images(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool) -> Dims:
-    """The dims with the height and width of image inputs, as ``height`` and ``width``.
+    """The dims with the height and width of image inputs, the depth of volumes and the time of signals.
 
-    An image is a float input of four or five axes with at most four channels, or any, if the model has convolutions. Its
-    sizes are worth probing where the forward turns sizes into Python values: it is asked for then only.
+    An image is a float input of four or five axes with at most four channels, or any, if the model has convolutions; of
+    five, the third is the depth, or the time of a video. The second axis of a float input of two may be time, or features
+    whose number eager does not let vary. Such sizes are worth probing where the forward turns sizes into Python values: it is
+    asked for then only.
     """
     axes = {path: dict(named) for path, named in dims.axes.items()}
     for path, tensor in tensors(inputs):
+        if tensor.ndim == 2 and tensor.is_floating_point() and "mask" not in path and tensor.shape[1] > 1:
+            axes.setdefault(path, {}).setdefault(1, TIME)
         image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path
         if not image or not (convolves or tensor.shape[1] <= 4) or min(tensor.shape[-2:]) < 2:
             continue
         named = axes.setdefault(path, {})
         for axis, dim in ((tensor.ndim - 2, "height"), (tensor.ndim - 1, "width")):
             named.setdefault(axis, dim)
+        if tensor.ndim == 5 and tensor.shape[2] > 1:
+            named.setdefault(2, DEPTH)
     sizes: dict[str, set[int]] = {}
     for path, tensor in tensors(inputs):
         for axis, dim in axes.get(path, {}).items():
