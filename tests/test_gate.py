@@ -17,6 +17,7 @@ from pytest_torchscript.errors import SubjectError
 from pytest_torchscript.result import CellResult, GateResult, Outcome, Status
 from pytest_torchscript.spec import CHECKS, GateSpec, parse_arguments
 from pytest_torchscript.subject.state import ModelState
+from pytest_torchscript.targets import Target, Targets, built_in
 
 X = torch.randn(2, 16, 4, generator=torch.Generator().manual_seed(0))
 
@@ -214,6 +215,50 @@ def test_a_refusal_has_a_cell_for_each_that_was_asked_for() -> None:
     assert (finding.message, finding.hint) == ("no model", "name one")
 
 
+def test_cells_come_by_target_and_then_by_size() -> None:
+    """As reports list them, although both targets are judged together at each size."""
+
+    class Plain(Target):
+        name = "plain"
+
+    targets = Targets(by_name={**built_in().by_name, "plain": Plain()})
+    arguments = {"target": ("torchscript", "plain"), "batch_size": (1, 2), "seq_len": (8, 4)}
+    spec = GateSpec.merge(parse_arguments((), arguments, targets.arguments))
+    model = Head()
+    result = gate.judge(gate.Subject(model=model, call=gate.call_of(model, (X,))), spec, id="several", targets=targets)
+    assert [(cell.target, cell.batch_size, cell.seq_len) for cell in result.cells] == [
+        (target, batch, seq) for target in ("torchscript", "plain") for batch in (1, 2) for seq in (8, 4)
+    ]
+
+
+def test_what_the_marker_skips_keeps_its_reason() -> None:
+    """Also where the target would skip it itself."""
+
+    class Fixed(Target):
+        name = "fixed"
+        fixed_shapes = True
+
+    targets = Targets(by_name={"fixed": Fixed()})
+    model = Head()
+    subject = gate.Subject(model=model, call=gate.call_of(model, (X,)))
+    for skip, reason in (
+        ({"shapes": "one size here"}, "one size here"),
+        ({}, "fixed accepts the traced shape only: padding carries the proof"),
+    ):
+        spec = GateSpec.merge(parse_arguments((), {"target": "fixed", "skip": skip}, targets.arguments))
+        (cell,) = gate.judge(subject, spec, id="fixed", targets=targets).cells
+        assert cell.check("shapes").reason == reason
+
+
+def test_a_refusal_has_the_remedy_of_its_symptom() -> None:
+    """Unless whoever refuses knows a better one."""
+    message = "BertModel.__init__() got an unexpected keyword argument 'torchscript'"
+    (cell,) = gate.refused(message, GateSpec())
+    assert "drop it" in str(cell.check("eager").findings[0].hint)
+    (cell,) = gate.refused(message, GateSpec(), hint="look at the factory")
+    assert cell.check("eager").findings[0].hint == "look at the factory"
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_is_torchscript_already_is_refused() -> None:
     """There would be nothing to compare it with."""
@@ -229,6 +274,7 @@ def test_a_gate_in_which_nothing_ran_fails() -> None:
     result = judged(Head(), skip=skip)
     assert result.outcome is Outcome.FAILED
     assert "no check ran" in only(result).check("eager").findings[0].message
+    assert tuple(check.name for check in only(result).checks) == CHECKS
 
 
 # What an integer input may hold

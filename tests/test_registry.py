@@ -62,6 +62,15 @@ def test_a_hook_may_give_one_or_several_or_none() -> None:
     assert registry.collect(manager(plugin(lambda: one))) == {"mobile": one}
     assert registry.collect(manager(plugin(lambda: [one]))) == {"mobile": one}
     assert registry.collect(manager(plugin(lambda: None))) == {}
+    assert registry.collect(manager(plugin(lambda: (None, (one, None))))) == {"mobile": one}
+
+
+def test_a_conftest_is_known_by_its_file() -> None:
+    """Under which pytest registers it; a module of a package by the name that -p takes."""
+    conftest, module = plugin(lambda: Mobile(), "/suite/conftest.py"), plugin(lambda: Other(), "vendor.targets")
+    conftest.__file__, module.__file__ = "/suite/conftest.py", "/site/vendor/targets.py"
+    with pytest.raises(SpecError, match=r"one of /suite/conftest\.py, one of plugin 'vendor\.targets'; rename"):
+        registry.collect(manager(conftest, module))
 
 
 def test_two_targets_of_one_name_name_both_plugins() -> None:
@@ -112,6 +121,16 @@ class Wordy(Target):
     arguments = {"two words": lambda name, value: value}
 
 
+class Numbered(Target):
+    name = "numbered"
+    arguments = {3: lambda name, value: value}  # type: ignore[dict-item]
+
+
+class Unchecked(Target):
+    name = "unchecked"
+    arguments = {"fast": True}  # type: ignore[dict-item]
+
+
 class Listed(Target):
     name = "listed"
     arguments = ["fast"]  # type: ignore[assignment]
@@ -126,6 +145,8 @@ class Listed(Target):
         (Dotted(), "must have a name of letters, digits, '_' and '-', not 'a.b'"),
         (Taken(), "argument 'seq_len' is the marker's own; give it another name"),
         (Wordy(), "arguments maps names to functions; 'two words' has"),
+        (Numbered(), "arguments maps names to functions; 3 has"),
+        (Unchecked(), "arguments maps names to functions; 'fast' has True"),
         (Listed(), "arguments must map names to functions, not \\['fast'\\]"),
     ],
 )
@@ -176,7 +197,23 @@ def test_a_package_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError("built for another Python")
 
     entry(monkeypatch, load)
-    with pytest.raises(SpecError, match=r"the targets of 'vendor-targets' cannot be loaded .*RuntimeError: built for another"):
+    with pytest.raises(
+        SpecError,
+        match=r"the targets of 'vendor-targets' cannot be loaded .*RuntimeError: built for another Python; "
+        r"mend or uninstall it, or block it with -p no:pytest_torchscript:vendor",
+    ):
+        registry.load_entry_points(manager())
+
+
+def test_a_package_without_metadata_is_named_by_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry point made by hand has no distribution."""
+
+    def load() -> Any:
+        raise RuntimeError("no")
+
+    made = SimpleNamespace(name="vendor", value="vendor.targets", dist=None, load=load)
+    monkeypatch.setattr(metadata, "entry_points", lambda *, group: [made])
+    with pytest.raises(SpecError, match=r"the targets of 'vendor\.targets' cannot be loaded"):
         registry.load_entry_points(manager())
 
 
@@ -186,3 +223,55 @@ def test_a_blocked_package_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
     made = manager()
     made.set_blocked("pytest_torchscript:vendor")
     registry.load_entry_points(made)
+
+
+def test_one_argument_of_two_targets_is_checked_alike() -> None:
+    """Or nobody would know which of two checks a marker meets."""
+
+    def bits(name: str, value: Any) -> Any:
+        return value
+
+    def declaring(called: str, check: Any) -> Target:
+        return type("Declaring", (Target,), {"name": called, "arguments": {"bits": check}})()
+
+    assert set(registry.collect(manager(plugin(lambda: [declaring("a", bits), declaring("b", bits)])))) == {"a", "b"}
+    with pytest.raises(SpecError, match="targets 'a' and 'b' both declare the argument 'bits', and check it differently"):
+        registry.collect(manager(plugin(lambda: [declaring("a", bits), declaring("b", lambda name, value: value)])))
+
+
+def test_two_of_one_plugin_are_told_as_such() -> None:
+    """There is one file to look into."""
+    with pytest.raises(SpecError, match="two targets are called 'mobile': both of plugin 'mine'; rename one of them"):
+        registry.collect(manager(plugin(lambda: [Mobile(), Other()])))
+
+
+class Raising(Target):
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        raise LookupError("no name yet")
+
+
+def endless() -> list[Any]:
+    given: list[Any] = []
+    given.append(given)
+    return given
+
+
+def leaving() -> Any:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("hook", "says"),
+    [
+        (leaving, "raised SystemExit: 3"),
+        (lambda: pytest.skip("not here"), "raised Skipped: not here"),
+        (lambda: Raising(), "raised LookupError: no name yet"),
+        (endless, "raised RecursionError"),
+    ],
+    ids=["exit", "skip", "name", "endless"],
+)
+def test_whatever_a_hook_does_is_told_with_its_plugin(hook: Callable[[], Any], says: str) -> None:
+    """One line instead of an internal error."""
+    with pytest.raises(SpecError, match=f"of plugin 'mine' {says}"):
+        registry.collect(manager(plugin(hook)))

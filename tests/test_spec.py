@@ -18,10 +18,10 @@ from pytest_torchscript.spec import (
     GateSpec,
     ShapeContract,
     Tolerance,
+    for_its_targets,
     nearest,
     parse_arguments,
     parse_option,
-    undeclared,
 )
 
 
@@ -343,6 +343,8 @@ def test_a_target_must_be_known() -> None:
     assert parse_arguments((), {"target": ("tiled", "libtorch")}, KNOWN)["target"] == ("tiled", "libtorch")
     with pytest.raises(SpecError, match=r"unknown target 'libtroch'; did you mean 'libtorch'\?"):
         parse_arguments((), {"target": "libtroch"}, KNOWN)
+    with pytest.raises(SpecError, match=r"unknown target 'tield'; did you mean 'tiled'\?"):
+        parse_arguments((), {"target": ("libtorch", "tield")}, KNOWN)
     with pytest.raises(SpecError, match="unknown target 'xyz'; expected one of torchscript, libtorch, tiled"):
         parse_arguments((), {"target": "xyz"}, KNOWN)
 
@@ -351,6 +353,10 @@ def test_an_argument_of_a_target_is_checked_by_the_target() -> None:
     """Its value is the target's to judge, and its name is suggested like any other."""
     assert parse_arguments((), {"tile": 4}, KNOWN) == {"tile": 4}
     assert parse_option("tile", ["6"], KNOWN) == 6
+    with pytest.raises(SpecError, match="unknown target 'tield'"):
+        parse_option("target", ["libtorch, tield"], KNOWN)
+    assert parse_option("target", ["libtorch, tiled"], KNOWN) == ("libtorch", "tiled")
+    assert parse_option("note", ["two", "lines"], {"noting": {"note": lambda name, value: value}}) == "two lines"
     with pytest.raises(SpecError, match="tile must be even, not 3"):
         parse_arguments((), {"tile": 3}, KNOWN)
     with pytest.raises(SpecError, match=r"unknown argument 'tiel'; did you mean 'tile'\?"):
@@ -363,10 +369,32 @@ def test_arguments_of_targets_are_kept_together() -> None:
     """The nearest layer wins for them too."""
     spec = GateSpec.merge({"tile": 4}, {"tile": 8, "target": ("tiled",)})
     assert (spec.options, spec.target) == ({"tile": 4}, ("tiled",))
+    spec = GateSpec.merge({"weights": "meta", "tile": 4}, {"fast": True})
+    assert (spec.options, spec.weights) == ({"tile": 4, "fast": True}, "meta")
 
 
 def test_an_argument_of_another_target_is_told() -> None:
     """It would be without effect."""
-    spec = GateSpec.merge({"tile": 4, "target": ("libtorch",)})
-    assert undeclared(spec, KNOWN) == "tile is an argument of target 'tiled', and this gate is for 'libtorch'"
-    assert undeclared(GateSpec.merge({"tile": 4, "target": ("libtorch", "tiled")}), KNOWN) is None
+    with pytest.raises(SpecError, match="tile is an argument of target 'tiled', and this gate is for 'libtorch'"):
+        for_its_targets(({"tile": 4, "target": ("libtorch",)}, {}), KNOWN)
+    assert for_its_targets(({"tile": 4, "target": ("libtorch", "tiled")}, {}), KNOWN).options == {"tile": 4}
+    several = {**KNOWN, "paved": {"tile": _even}}
+    with pytest.raises(SpecError, match="argument of target 'tiled' and 'paved', and this gate is for 'torchscript'"):
+        for_its_targets(({"tile": 4}, {}), several)
+    assert for_its_targets(({"tile": 4, "target": ("paved",)}, {}), several).options == {"tile": 4}
+
+
+def test_what_is_said_to_a_target_that_was_replaced_is_without_effect() -> None:
+    """A nearer target, the option's for one, is no mistake of the farther marker; nor is the configuration's default."""
+    assert for_its_targets(({"target": ("libtorch",)}, {"target": ("tiled",), "tile": 4}, {}), KNOWN).options == {}
+    assert for_its_targets(({}, {"seq_len": (8,)}, {"tile": 4}), KNOWN).options == {}
+    with pytest.raises(SpecError, match="tile is an argument"):
+        for_its_targets(({"tile": 4}, {"target": ("libtorch",)}, {}), KNOWN)
+
+
+def test_a_check_that_raises_is_the_targets_mistake() -> None:
+    """Somebody wrote int, which takes no name."""
+    with pytest.raises(
+        SpecError, match=r"tile=4 could not be checked: the function that target 'odd' declares .* raised ValueError"
+    ):
+        parse_arguments((), {"tile": 4}, {"odd": {"tile": int}})

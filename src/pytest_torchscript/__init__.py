@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .errors import GateError, GateFailed, SpecError, SubjectError
     from .result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
     from .spec import Tolerance
-    from .targets import Deployment, Missing, Rule, Target, Unsupported
+    from .targets import Deployment, Missing, NotJudged, Rule, Target, Unsupported
 
 __all__ = [
     "CellResult",
@@ -23,6 +23,7 @@ __all__ = [
     "GateFailed",
     "GateResult",
     "Missing",
+    "NotJudged",
     "Outcome",
     "Rule",
     "SpecError",
@@ -52,6 +53,7 @@ _HOMES = {
     "Tolerance": "spec",
     "Deployment": "targets",
     "Missing": "targets",
+    "NotJudged": "targets",
     "Rule": "targets",
     "Target": "targets",
     "Unsupported": "targets",

@@ -9,6 +9,7 @@ import pytest
 
 from . import hookspecs, spec, targets
 from .errors import SpecError
+from .registry import BUILT_IN
 from .session import FILTERED, GATES, OWN_ARGUMENTS, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SETTINGS = pytest.StashKey[Settings]()
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Declare the hooks, and register the built-in targets through them."""
     pluginmanager.add_hookspecs(hookspecs)
-    pluginmanager.register(targets, "torchscript-targets")
+    pluginmanager.register(targets, BUILT_IN)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -162,5 +163,5 @@ def torchscript(request: pytest.FixtureRequest) -> TorchScript:
 
     keeper = _gatekeeper(request.config)
     if GATES not in request.node.stash:
-        keeper.prepare([request.node])
+        keeper.prepare([request.node], fresh=False)
     return TorchScript(keeper, request.node)

@@ -13,10 +13,12 @@ from .errors import SpecError
 from .spec import ARGUMENTS
 from .targets.base import Target
 
-__all__ = ["GROUP", "collect", "load_entry_points"]
+__all__ = ["BUILT_IN", "GROUP", "collect", "load_entry_points"]
 
 GROUP = "pytest_torchscript"
 HOOK = "pytest_torchscript_targets"
+BUILT_IN = "torchscript-targets"
+"""The name under which the built-in targets are registered."""
 
 
 def load_entry_points(manager: pluggy.PluginManager) -> None:
@@ -32,14 +34,16 @@ def load_entry_points(manager: pluggy.PluginManager) -> None:
         package = entry.dist.name if entry.dist is not None else entry.value
         try:
             plugin = entry.load()
-        except Exception as error:
+            if plugin not in manager.get_plugins():
+                # Two packages may have hit upon one name; their targets tell whether that matters.
+                manager.register(plugin, f"{name} of {package}" if manager.has_plugin(name) else name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a package may skip or exit while it is imported: neither is the user's doing
             raise SpecError(
                 f"the targets of {package!r} cannot be loaded (entry point {entry.name!r} = {entry.value!r}): "
                 f"{type(error).__name__}: {error}; mend or uninstall it, or block it with -p no:{name}"
             ) from error
-        if plugin not in manager.get_plugins():
-            # Two packages may have hit upon one name; their targets tell whether that matters.
-            manager.register(plugin, f"{name} of {package}" if manager.has_plugin(name) else name)
 
 
 def collect(manager: pluggy.PluginManager) -> dict[str, Target]:
@@ -56,18 +60,35 @@ def collect(manager: pluggy.PluginManager) -> dict[str, Target]:
         owner = _described(manager, plugin)
         alone = manager.subset_hook_caller(HOOK, [other for other in plugins if other is not plugin])
         try:
-            given = alone()
-        except Exception as error:
+            given = list(_flat(alone()))
+            for target in given:
+                _check(target, owner)
+        except (SpecError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # a hook may skip or exit: neither is the user's doing
             raise SpecError(f"{HOOK} of {owner} raised {type(error).__name__}: {error}") from error
-        for target in _flat(given):
-            _check(target, owner)
+        for target in given:
             if target.name in found and found[target.name] is not target:
-                raise SpecError(
-                    f"two targets are called {target.name!r}: one of {owners[target.name]}, one of {owner}; rename one of them"
-                )
+                first = owners[target.name]
+                whose = f"both of {owner}" if first == owner else f"one of {first}, one of {owner}"
+                raise SpecError(f"two targets are called {target.name!r}: {whose}; rename one of them")
             found[target.name] = target
             owners[target.name] = owner
+    _refuse_clashes(found)
     return found
+
+
+def _refuse_clashes(found: Mapping[str, Target]) -> None:
+    """One argument may belong to several targets, as long as all of them check it alike."""
+    declared: dict[str, tuple[str, Any]] = {}
+    for name, target in found.items():
+        for argument, check in target.arguments.items():
+            other, theirs = declared.setdefault(argument, (name, check))
+            if theirs is not check:
+                raise SpecError(
+                    f"targets {other!r} and {name!r} both declare the argument {argument!r}, and check it differently; "
+                    "let them share the function, or rename one"
+                )
 
 
 def _flat(given: Any) -> Iterable[Any]:
@@ -100,4 +121,6 @@ def _described(manager: pluggy.PluginManager, plugin: Any) -> str:
     """A plugin as its user knows it: the conftest's file, else the registered name."""
     file = getattr(plugin, "__file__", None)
     name = manager.get_name(plugin) or type(plugin).__name__
+    if name == BUILT_IN:
+        return "pytest-torchscript itself"
     return f"{file}" if file and name == file else f"plugin {name!r}"

@@ -56,15 +56,49 @@ class Verdict(str, Enum):
     UNAVAILABLE = "Unavailable"
 
 
-def _jsonable(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become the texts a reader expects."""
-    if isinstance(value, float) and not math.isfinite(value):
+_DEEPEST = 20
+_MOST_OF_A_VALUE = 200
+
+
+def _jsonable(value: Any, depth: int = 0) -> Any:
+    """``value`` as JSON can hold it, whatever a target or a rule put there.
+
+    NaN and infinity, which JSON does not have, become the texts a reader expects; a 0-d tensor or a NumPy number becomes a
+    number, another object its kind and shape, or a short text.
+    """
+    if isinstance(value, (bool, type(None))):
+        return value
+    if isinstance(value, str):
         return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if depth == _DEEPEST:
+        return "…"
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(entry) for key, entry in value.items()}
+        return {str(_jsonable(key)): _jsonable(entry, depth + 1) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(entry) for entry in value]
-    return value
+        return [_jsonable(entry, depth + 1) for entry in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_jsonable(entry, depth + 1) for entry in value), key=repr)
+    return _other(value, depth)
+
+
+def _other(value: Any, depth: int) -> Any:
+    try:
+        shape = getattr(value, "shape", None)
+        if shape is not None and not tuple(shape):
+            return _jsonable(value.item(), depth + 1)
+        text = f"{type(value).__name__} {tuple(shape)}" if shape is not None else repr(value)
+    except Exception:  # noqa: BLE001 - an object that cannot even be named
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _MOST_OF_A_VALUE else text[:_MOST_OF_A_VALUE] + "…"
+
+
+def _text(value: Any) -> str:
+    """What a reader reads, of anything that somebody took for a text."""
+    return value if isinstance(value, str) else str(_jsonable(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +120,15 @@ class Finding:
     where: str | None = None
     hint: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", _text(self.message))
+        for name in ("path", "file", "function", "source", "where", "hint"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                object.__setattr__(self, name, _text(value))
+        if not isinstance(self.details, Mapping):
+            object.__setattr__(self, "details", {"details": self.details})
 
     def to_json(self) -> dict[str, Any]:
         return {

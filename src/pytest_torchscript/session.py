@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,7 @@ from .reports import discover, terminal
 from .reports import json as json_report
 from .reports.proof import verdict_with_proof
 from .result import GateResult, Outcome
-from .spec import GateSpec, nearest, parse_arguments, parse_option, undeclared
+from .spec import GateSpec, for_its_targets, nearest, parse_arguments, parse_option
 from .targets.base import DEFAULT_TIMEOUT, Targets
 
 if TYPE_CHECKING:
@@ -195,7 +196,8 @@ def _timeout(config: pytest.Config) -> float:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds > 0):
         raise SpecError(f"configuration torchscript_target_timeout: must be a positive number of seconds, not {text!r}")
-    return seconds
+    # Longer than anybody waits, and more than a thread can be told to.
+    return min(seconds, threading.TIMEOUT_MAX)
 
 
 def _report(config: pytest.Config, option: str) -> Path | None:
@@ -246,17 +248,20 @@ class Gatekeeper:
 
     # Collection
 
-    def prepare(self, items: Iterable[pytest.Item]) -> None:
+    def prepare(self, items: Iterable[pytest.Item], *, fresh: bool = True) -> None:
         """Read the markers of every item, so that a bad one stops the run before any test has run.
+
+        ``fresh`` asks the hooks for the targets, as collection does, when every conftest is there.
 
         Raises:
             pytest.UsageError: all bad markers at once, each with its test.
         """
         problems: list[str] = []
-        try:
-            self._targets = self._settings.targets(self._config)
-        except SpecError as error:
-            raise pytest.UsageError(str(error)) from None
+        if fresh or not self._targets.by_name:
+            try:
+                self._targets = self._settings.targets(self._config)
+            except SpecError as error:
+                raise pytest.UsageError(str(error)) from None
         known = self._targets.arguments
         collected = self._config.stash.setdefault(COLLECTED, {})
         for item in items:
@@ -302,11 +307,10 @@ class Gatekeeper:
         shared = [layer for level in farther for layer in level]
         for index, layer in enumerate(nearest):
             layers = (self._settings.override, layer, *shared, self._settings.defaults)
-            spec = GateSpec.merge(*layers)
-            # An overriding target leaves the arguments of the marker's own targets without use; nobody erred.
-            complaint = undeclared(GateSpec.merge(layer, *shared), known) if not self._settings.override else None
-            if complaint and undeclared(spec, known):
-                raise SpecError(f"@pytest.mark.torchscript: {complaint}")
+            try:
+                spec = for_its_targets(layers, known)
+            except SpecError as error:
+                raise SpecError(f"@pytest.mark.torchscript: {error}") from None
             for argument in ("model", "inputs"):
                 name = getattr(spec, argument)
                 if isinstance(name, str) and not self._has_fixture(item, name):
@@ -446,6 +450,10 @@ class Gatekeeper:
         if _unittest_failure(item) or item.nodeid in self._failed_inside or item.stash.get(_EXPLICIT, False):
             return outcome
         spec = GateSpec.merge(self._settings.override, self._settings.defaults)
+        # What the option asks for, the marker has to say; what the configuration says holds for it as well.
+        asked = f"(target={', '.join(map(repr, spec.target))})" if self._settings.override else ""
+        if len(spec.target) > 1 and asked:
+            asked = f"(target={list(spec.target)!r})"
         candidates = []
         for call in body.observer.calls:
             try:
@@ -463,6 +471,7 @@ class Gatekeeper:
                     "nodeid": item.nodeid,
                     "model": type(call.model).__name__,
                     "inputs": gate.described(subject),
+                    "arguments": asked,
                     "verdict": words if words != "ok" else verdict_with_proof(result, words),
                 }
             )
@@ -504,9 +513,7 @@ class Gatekeeper:
         parsed = parse_arguments((), arguments, known)
         requests = item.stash.get(GATES, ())
         farther = requests[0].layers[1:] if requests else (self._settings.defaults,)
-        spec = GateSpec.merge(self._settings.override, parsed, *farther)
-        if not self._settings.override and (complaint := undeclared(spec, known)):
-            raise SpecError(complaint)
+        spec = for_its_targets((self._settings.override, parsed, *farther), known)
         found = item.stash.setdefault(_FOUND, [])
         base = spec.id or (requests[0].id if requests else default_id(item.nodeid))
         taken = {result.id for result in found}
@@ -854,6 +861,8 @@ class Results:
             self._problems.append(f"{option}: cannot write {str(path)!r}: {error.strerror or error}")
         except GateError as error:
             self._problems.append(f"{option}: {error}")
+        except Exception as error:  # noqa: BLE001 - one report that cannot be rendered must not take the others along
+            self._problems.append(f"{option}: {path.name} could not be made: {type(error).__name__}: {error}")
         else:
             self._written.append(path)
 

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import SpecError
@@ -19,10 +19,10 @@ __all__ = [
     "GateSpec",
     "ShapeContract",
     "Tolerance",
+    "for_its_targets",
     "nearest",
     "parse_arguments",
     "parse_option",
-    "undeclared",
 ]
 
 CHECKS = (
@@ -294,7 +294,16 @@ def parse_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], known: Known
         check = ARGUMENTS.get(name) or declared.get(name)
         if check is None:
             raise SpecError(f"unknown argument {name!r}{nearest(name, [*ARGUMENTS, *declared])}")
-        parsed[name] = check(name, value)
+        try:
+            parsed[name] = check(name, value)
+        except SpecError:
+            raise
+        except Exception as error:
+            owners = " and ".join(repr(target) for target, arguments in known.items() if name in arguments)
+            raise SpecError(
+                f"{name}={value!r} could not be checked: the function that target {owners} declares for it raised "
+                f"{type(error).__name__}: {error}; it takes the argument's name and value"
+            ) from error
     for target in parsed.get("target", ()):
         _refuse_unknown(target, known)
     return parsed
@@ -305,16 +314,28 @@ def _refuse_unknown(target: str, known: Known) -> None:
         raise SpecError(f"unknown target {target!r}{nearest(target, known)}")
 
 
-def undeclared(spec: GateSpec, known: Known) -> str | None:
-    """The complaint about an argument that none of the gate's targets declares; None when there is none."""
-    for name in spec.options:
+def for_its_targets(layers: Sequence[Mapping[str, Any]], known: Known) -> GateSpec:
+    """The spec of several layers of parsed arguments, the nearest first, with the arguments of its own targets alone.
+
+    What a farther layer says to a target that a nearer one replaced (a module's marker, the option) is without effect, and
+    so is what the last layer, the configuration, says to targets that nobody asks for.
+
+    Raises:
+        SpecError: an argument stands beside or before the target, and none of the gate's targets declares it.
+    """
+    spec = GateSpec.merge(*layers)
+    chosen = next((index for index, layer in enumerate(layers) if "target" in layer), len(layers))
+    options = {}
+    for name, value in spec.options.items():
         owners = [target for target, arguments in known.items() if name in arguments]
-        if not set(owners) & set(spec.target):
-            return (
+        if set(owners) & set(spec.target):
+            options[name] = value
+        elif next(index for index, layer in enumerate(layers) if name in layer) <= min(chosen, len(layers) - 2):
+            raise SpecError(
                 f"{name} is an argument of target {' and '.join(map(repr, owners))}, and this gate is for "
                 f"{' and '.join(map(repr, spec.target))}"
             )
-    return None
+    return replace(spec, options=options)
 
 
 # Configuration: the same arguments as text. `id` is a name for one gate, so there is no default for it.

@@ -202,3 +202,22 @@ def test_nan_in_an_integer_output_cannot_be() -> None:
             return x.argmax(-1), x > 0, math.pi
 
     assert alone("eager", Integers(), (X,)).status is Status.PASSED
+
+
+def test_a_length_beyond_the_config_is_told_as_such() -> None:
+    """The model's own error speaks of sizes that do not fit, which is no help."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=16,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=32,
+    )
+    found = cell(BertModel(config), {"input_ids": torch.ones(1, 8, dtype=torch.long)}, seq_len=64)
+    (finding,) = found.check("eager").findings
+    assert found.verdict == "EagerFailure"
+    assert finding.message.endswith("(seq 64 is beyond the 32 positions of the model's config)")
+    assert finding.hint == "gate it at 32 at most"

@@ -429,3 +429,18 @@ def test_structure_is_enough_to_pass_a_generic_model() -> None:
     found = cell(nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.LayerNorm(8)), (x(),), weights="meta")
     assert found.verdict == "ok"
     assert found.dims == {"batch": "dynamic", "seq": "dynamic"}
+
+
+class ByBroadcast(nn.Module):
+    """Right everywhere; a batch of one is traced as another program."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = x.new_ones(1, 1, 1) if x.shape[0] == 1 else x.new_ones(x.shape[0], 1, 1)
+        return x * scale
+
+
+def test_without_weights_a_size_of_one_is_not_asked() -> None:
+    """There, a program that is another one may be as right, and no numbers tell."""
+    found = cell(ByBroadcast(), (x(),), weights="meta")
+    assert found.dims["batch"] == "dynamic"
+    assert "1" not in found.check("shapes").metrics["dims"]["batch"]["probes"]

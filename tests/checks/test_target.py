@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_torchscript import gate
 from pytest_torchscript.result import Status, Verdict
+from pytest_torchscript.spec import GateSpec, parse_arguments
 
 from .alone import alone, cell
 
@@ -47,6 +51,7 @@ def test_a_call_beyond_the_budget_fails_with_its_figures() -> None:
     assert result.verdict is Verdict.TARGET_FAILURE
     (finding,) = result.findings
     assert finding.message.startswith("one call takes 768 floating-point operations, 2.00 times the budget of 384")
+    assert finding.hint == "make the model cheaper at this size, or raise max_flops knowingly"
     assert finding.details == {"flops": FLOPS, "max_flops": FLOPS / 2}
     assert result.metrics == {"flops": FLOPS, "max_flops": FLOPS / 2}
 
@@ -55,6 +60,15 @@ def test_the_dearest_module_is_named() -> None:
     """That is where to save."""
     (finding,) = alone("target", Heads(), (X,), max_flops=1).findings
     assert "most in Heads.large (19,200)" in finding.message
+
+
+def test_the_dearest_is_a_part_that_the_model_names() -> None:
+    """Not one of that one's parts, which may cost as much."""
+    wrapped: nn.Module = nn.Linear(4, 8)
+    for _ in range(8):
+        wrapped = nn.Sequential(wrapped)
+    (finding,) = alone("target", nn.Sequential(wrapped), (X,), max_flops=1).findings
+    assert "most in Sequential.0 (768)" in finding.message
 
 
 def test_the_budget_holds_at_the_traced_size() -> None:
@@ -82,12 +96,39 @@ def test_a_call_that_cannot_be_counted_fails() -> None:
     assert "meta" in result.findings[0].message
 
 
+def test_a_call_that_cannot_be_counted_fails_no_budget_where_there_is_none() -> None:
+    """Several lengths are counted for their plan alone."""
+
+    class Looking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if x.sum() > 0 else x
+
+    spec = GateSpec.merge(parse_arguments((), {"seq_len": (4, 6), "weights": "meta"}))
+    model = Looking()
+    result = gate.judge(gate.Subject(model=model, call=gate.call_of(model, (X,))), spec, id="several")
+    assert [entry.check("target").findings for entry in result.cells] == [(), ()]
+
+
 def test_counting_leaves_the_model_alone() -> None:
     """No hook stays behind."""
     model = nn.Linear(4, 8)
     alone("target", model, (X,), max_flops=FLOPS)
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
+
+
+def test_counting_is_silent() -> None:
+    """What a model warns of was heard when it was traced; a suite that turns warnings into errors counts too."""
+
+    class Deprecated(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            warnings.warn("this model is deprecated", DeprecationWarning, stacklevel=1)
+            return super().forward(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = alone("target", Deprecated(4, 8), (X,), max_flops=FLOPS)
+    assert (result.status, result.metrics["flops"]) == (Status.PASSED, FLOPS)
 
 
 def test_a_failed_eager_skips_it() -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from pytest_torchscript.reports import discover, junit, markdown, terminal
 from pytest_torchscript.reports import json as json_report
+from pytest_torchscript.reports.notes import notes
 from pytest_torchscript.reports.proof import leavers, proof_of, verdict_with_proof, weaker
-from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Verdict
+from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
 REASON = "lint: torch_neuronx is not installed; the published rules were checked, nothing was compiled"
 WARNING = Finding(message="lint sort: sort is slow there", file="model.py", line=3, where="used at")
@@ -50,11 +51,22 @@ def document(*gates: GateResult) -> dict[str, Any]:
         (FAILED, "neuron", "lint"),
         (SKIPPED, "torchscript", None),
         (CheckResult.failed("target", Verdict.TARGET_FAILURE), "libtorch", None),
+        (CheckResult.passed("target", proof="notarised"), "libtorch", "not proved"),
+        (CheckResult.passed("weights"), "libtorch", None),
     ],
 )
 def test_a_cell_says_how_far_its_target_was_proved(check: CheckResult, target: str, proof: str | None) -> None:
-    """A skipped proof is none; the plain target has none of its own, and a failure is told as one."""
+    """A skipped proof is none; the plain target has none of its own, and a failure is told as one.
+
+    A kind of proof that this version does not know is none either.
+    """
     assert proof_of(cell(check, target)) == proof
+
+
+def test_what_fails_otherwise_is_told_as_that() -> None:
+    """That the target was not reached is no news then."""
+    broken = CheckResult.failed("equivalence", Verdict.NOT_EQUIVALENT)
+    assert proof_of(cell(CheckResult.skipped("target", "equivalence failed"), "libtorch", broken)) is None
 
 
 def test_a_verdict_is_followed_by_what_it_leaves_open() -> None:
@@ -62,6 +74,7 @@ def test_a_verdict_is_followed_by_what_it_leaves_open() -> None:
     assert verdict_with_proof(gate(cell(LINTED)), "ok") == "ok (lint)"
     assert verdict_with_proof(gate(cell(BUILT)), "ok") == "ok (built, not run)"
     assert verdict_with_proof(gate(cell(RAN, "libtorch")), "ok") == "ok"
+    assert verdict_with_proof(gate(cell(SKIPPED, "torchscript"), cell(LINTED)), "ok") == "ok (neuron: lint)"
     several = gate(cell(SKIPPED, "torchscript"), cell(LINTED), cell(SKIPPED, "libtorch"))
     assert verdict_with_proof(several, "ok") == "ok (neuron: lint, libtorch: not proved)"
 
@@ -78,6 +91,13 @@ def test_the_terminal_says_lint() -> None:
         "    because    lint: torch_neuronx is not installed; the published rules were checked, nothing was compiled" in block
     )
     assert "  TargetUnsupported (lint)  " in terminal.table([gate(cell(FAILED))])[1][0]
+
+
+def test_the_terminal_says_a_reason_once() -> None:
+    """Where a finding ends with it already, as under --torchscript-require-sdk."""
+    required = Finding(message=f"neuron cannot be proved here: {REASON}")
+    failed = replace(CheckResult.failed("target", Verdict.TARGET_FAILURE, required), reason=REASON)
+    assert "because" not in terminal.failure_block(gate(cell(failed)))
 
 
 def test_the_json_says_lint() -> None:
@@ -99,6 +119,13 @@ def test_junit_says_lint() -> None:
     (failure,) = ElementTree.fromstring(junit.render(document(gate(cell(FAILED)))).encode()).iter("failure")
     assert (failure.get("type"), failure.get("message")) == ("TargetUnsupported", "lint fft: there is no fft")
     assert REASON in (failure.text or "")
+
+
+def test_junit_stays_xml_whatever_is_noted() -> None:
+    """A vendor's tool colours its messages; XML takes no control characters."""
+    coloured = replace(LINTED, findings=(replace(WARNING, message="\x1b[31mlint sort\x1b[0m: slow \x00"),))
+    root = ElementTree.fromstring(junit.render(document(gate(cell(coloured)))).encode())
+    assert any("lint sort" in (out.text or "") for out in root.iter("system-out"))
 
 
 def test_the_summary_says_lint() -> None:
@@ -123,6 +150,10 @@ def test_discover_takes_lint_for_a_pass() -> None:
         (RAN, LINTED, f"target was run, is lint now: {REASON}"),
         (BUILT, LINTED, f"target was built, not run, is lint now: {REASON}"),
         (RAN, SKIPPED, "target was run, is not proved now: no C++ compiler"),
+        (LINTED, SKIPPED, "target was lint, is not proved now: no C++ compiler"),
+        (RAN, BUILT, "target was run, is built, not run now"),
+        (RAN, CheckResult.failed("target", Verdict.TARGET_FAILURE), None),
+        (CheckResult.failed("target", Verdict.TARGET_FAILURE), LINTED, None),
         (LINTED, RAN, None),
         (LINTED, LINTED, None),
     ],
@@ -136,8 +167,33 @@ def test_a_comparison_of_two_reports_tells_it() -> None:
     """Under what is no longer judged, once, and as no regression."""
     text, regressed = markdown.diff(document(gate(cell(RAN, "libtorch"))), document(gate(cell(SKIPPED, "libtorch"))))
     assert not regressed
-    assert "### No longer judged" in text
+    assert "### Proved by less" in text
     assert text.count("no C++ compiler") == 1
+
+
+def test_a_comparison_tells_each_loss_once() -> None:
+    """What else is skipped now stands beside it; a cell that fails now, or is new, has lost nothing silently."""
+    trace, lost = CheckResult.passed("padding"), CheckResult.skipped("padding", "no mask")
+    before = document(gate(cell(RAN, "libtorch", trace)))
+    text, _ = markdown.diff(before, document(gate(cell(SKIPPED, "libtorch", lost), cell(LINTED))))
+    told = text.partition("### No longer judged")[2]
+    assert "target was run, is not proved now: no C++ compiler" in told
+    assert "padding is skipped now: no mask" in told
+    assert told.count("no C++ compiler") == 1
+    failing = CheckResult.failed("padding", Verdict.TARGET_FAILURE, BROKEN)
+    text, _ = markdown.diff(before, document(gate(cell(SKIPPED, "libtorch", failing))))
+    assert "is not proved now" not in text
+    text, _ = markdown.diff(before, document(gate(cell(FAILED, "libtorch"))))
+    assert "is lint now" not in text
+
+
+def test_what_is_gone_is_told_as_it_was() -> None:
+    """With what it left open; a gate that was skipped was no pass."""
+    text, _ = markdown.diff(document(gate(cell(LINTED))), document())
+    assert "- `bert`: was ok (lint)" in text
+    skipped = GateResult(id="bert", nodeid="test_bert.py::test_bert", outcome=Outcome.SKIPPED)
+    text, _ = markdown.diff(document(skipped), document())
+    assert "- `bert`: was skipped" in text
 
 
 # What could leave TorchScript
@@ -145,6 +201,7 @@ def test_a_comparison_of_two_reports_tells_it() -> None:
 
 EXPORTED = CheckResult.passed("target", proof="ran", export_dims={"batch": "dynamic", "seq": "fixed"})
 REFUSED = CheckResult.failed("target", Verdict.TARGET_UNSUPPORTED, replace(BROKEN, message="export refuses a branch"))
+TOLD = f"{BROKEN.message} ({BROKEN.file}:{BROKEN.line})"
 UNTRACEABLE = CheckResult.failed("trace", Verdict.UNTRACEABLE, Finding(message="no"))
 
 
@@ -161,6 +218,23 @@ def test_the_table_sets_torchscript_beside_export() -> None:
     )
     assert (second.torchscript, second.export) == ("ok", "TargetUnsupported")
     assert (second.cell, second.why) == ("b1 s8", "export refuses a branch (model.py:7)")
+
+
+@pytest.mark.parametrize(
+    ("check", "export", "why"),
+    [
+        (CheckResult.skipped("target", "eager failed"), "not judged", "eager failed"),
+        (CheckResult.passed("target", findings=(WARNING,)), "ok", ""),
+        (CheckResult.failed("target", Verdict.TARGET_FAILURE), "TargetFailure", ""),
+        (CheckResult.failed("target", Verdict.TARGET_FAILURE, Finding(message=" "), BROKEN), "TargetFailure", TOLD),
+        (CheckResult.failed("target", Verdict.TARGET_FAILURE, replace(BROKEN, line=None)), "TargetFailure", BROKEN.message),
+    ],
+    ids=["skipped", "noted", "without findings", "blank", "without a line"],
+)
+def test_the_reason_is_that_of_the_refusal(check: CheckResult, export: str, why: str) -> None:
+    """What is noted of a pass is none; without dims there is a dash."""
+    (entry,) = leavers([gate(cell(check, "export"))])
+    assert (entry.torchscript, entry.export, entry.why, entry.dims) == ("ok", export, why, "-")
 
 
 def test_other_targets_are_not_in_it() -> None:
@@ -183,6 +257,25 @@ def test_terminal_and_summary_show_it() -> None:
     assert "| `a-exports` | b1 s8 | ok | ok | batch=dynamic seq=fixed | – |" in text
 
 
+def test_its_last_column_is_text() -> None:
+    """It begins below its title, ends where a line does, and a dash stands where there is nothing to say."""
+    long = replace(BROKEN, message="a reason of many words " * 20)
+    failed = CheckResult.failed("target", Verdict.TARGET_UNSUPPORTED, long)
+    plain = CellResult(
+        target="export", batch_size=None, seq_len=None, checks=(EAGER, CheckResult.skipped("target", "eager failed"))
+    )
+    (head, _), (refused, red), (skipped, colour) = terminal.export_table(
+        [gate(cell(failed, "export")), gate(plain, id="other")]
+    )
+    assert (red, colour) == (False, None)
+    assert refused[head.index("why") :].startswith("a reason of many words a reason")
+    assert len(refused[head.index("why") :]) <= 100
+    assert refused.endswith(" …")
+    assert skipped[head.index("why") :] == "eager failed"
+    assert skipped.split()[:3] == ["other", "-", "ok"]
+    assert "| `other` | – | ok | not judged | - | eager failed |" in markdown.summary(document(gate(plain, id="other")))
+
+
 # Notes of what passes
 
 
@@ -198,6 +291,39 @@ def test_notes_of_targets_are_read_in_the_terminal() -> None:
         "note  bert [neuron b1 s8]: padding to 8 and 64 wastes 51% of the operations",
         "note  bert [neuron b1 s8]: lint sort: sort is slow there (model.py:3)",
     ]
+
+
+def test_a_note_is_told_of_each_place_that_has_it() -> None:
+    """Another model, another file or another line is another note; models come by their names."""
+    placed = [WARNING, replace(WARNING, line=4), replace(WARNING, file="head.py"), WARNING]
+    check = CheckResult.passed("target", findings=tuple(placed))
+    other = CheckResult.passed(
+        "target", findings=(WARNING, replace(WARNING, file=None), replace(WARNING, line=None, message="x"))
+    )
+    found = notes([gate(cell(check), id="b"), gate(cell(other), id="a")], ("target",))
+    assert [(note.id, note.place) for note in found] == [
+        ("a", "model.py:3"),
+        ("a", ""),
+        ("a", ""),
+        ("b", "model.py:3"),
+        ("b", "model.py:4"),
+        ("b", "head.py:3"),
+    ]
+
+
+def test_what_weights_cost_is_left_to_the_reports() -> None:
+    """The terminal shows what targets say."""
+    weights = CheckResult.passed("weights", findings=(TIED,))
+    assert terminal.notes_lines([gate(cell(RAN, "libtorch", weights))]) == []
+
+
+def test_twelve_notes_are_not_too_many() -> None:
+    """What is shown in full needs no count."""
+    many = tuple(Finding(message=f"note {number}") for number in range(12))
+    assert len(terminal.notes_lines([gate(cell(CheckResult.passed("target", findings=many)))])) == 12
+    more = (*many, Finding(message="one more"))
+    lines = terminal.notes_lines([gate(cell(CheckResult.passed("target", findings=more)))])
+    assert (len(lines), lines[-1][:10]) == (13, "and 1 more")
 
 
 def test_many_notes_are_counted() -> None:
@@ -217,7 +343,46 @@ def test_the_summary_has_the_notes_of_targets_weights_and_device() -> None:
     text = markdown.summary(document(gate(cell(target, "neuron", trace, weights, pinned))))
     assert "### Notes" in text
     assert "- `bert` `neuron b1 s8`: a and b are tied, and stay so" in text
-    assert "- `bert` `neuron b1 s8`: padding to 8 and 64 wastes" in text
+    assert f"- `bert` `neuron b1 s8`: {BUCKETS.message}\n" in text
     assert "- `bert` `neuron b1 s8`: a tensor stays on cpu (`model.py:9`)" in text
     assert "a warning of the tracer" not in text
     assert "### Notes" not in markdown.summary(document(gate(cell(RAN))))
+
+
+def test_what_was_not_proved_is_a_note_with_its_reason() -> None:
+    """Who has a broken compiler reads so, and not only in the JSON."""
+    (line,) = terminal.notes_lines([gate(cell(SKIPPED, "libtorch"))])
+    assert line == "note  bert [libtorch b1 s8]: not proved: no C++ compiler"
+    assert "not proved: no C++ compiler" in markdown.summary(document(gate(cell(SKIPPED, "libtorch"))))
+    assert terminal.notes_lines([gate(cell(SKIPPED, "torchscript"))]) == []
+
+
+def test_a_failure_is_not_softened_by_a_proof() -> None:
+    """That a target was only built says nothing beside what failed; that the failure itself is lint does."""
+    wrong = CheckResult.failed("values", Verdict.VALUE_SPECIALISED, BROKEN)
+    assert verdict_with_proof(gate(cell(BUILT, "neuron", wrong)), "ValueSpecialised") == "ValueSpecialised"
+    assert verdict_with_proof(gate(cell(FAILED)), "TargetUnsupported") == "TargetUnsupported (lint)"
+
+
+def test_a_budget_is_no_matter_of_leaving() -> None:
+    """The table says what torch.export made of the model; a program without weights was not run."""
+    dear = CheckResult.failed("target", Verdict.TARGET_FAILURE, BUCKETS, proof="ran", proved=True, flops=2, max_flops=1)
+    assert leavers([gate(cell(dear, "export"))])[0].export == "ok"
+    assert leavers([gate(cell(BUILT, "export"))])[0].export == "ok (built, not run)"
+
+
+def test_hostile_text_does_not_steer_the_terminal() -> None:
+    """Escapes are shown, and of megabytes the beginning."""
+    loud = Finding(message="\x1b[31mred\x00" + "x" * 10_000, file="a\x1b.py", line=1, function="f", source="\x1b[2J")
+    block = terminal.failure_block(gate(cell(CheckResult.failed("target", Verdict.TARGET_FAILURE, loud))))
+    assert "\x1b" not in block
+    assert "\x00" not in block
+    assert "\\x1b[31mred" in block
+    assert len(block) < 4000
+
+
+def test_of_several_cells_the_weakest_proof_counts() -> None:
+    """In either order."""
+    skipped, built = cell(SKIPPED, "neuron"), cell(BUILT, "neuron")
+    assert verdict_with_proof(gate(skipped, built), "ok") == "ok (not proved)"
+    assert verdict_with_proof(gate(built, skipped), "ok") == "ok (not proved)"

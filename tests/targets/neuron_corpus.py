@@ -471,6 +471,47 @@ class AnyByGroup(nn.Module):
         return torch.zeros(4, dtype=torch.bool).scatter_reduce(0, index, x > 0, "amax")  # guilty
 
 
+@breaks("integer-scatter-reduce", named(x=ids(8), index=ids(8, high=4)))
+class AddedByIndex(nn.Module):
+    """``index_add``, out of place and in place."""
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        groups = torch.zeros(4, dtype=torch.int64).index_add(0, index, x)  # guilty
+        groups.index_add_(0, index, x)  # guilty
+        return groups.float()
+
+
+@breaks("integer-scatter-reduce", named(x=ids(8), index=ids(8, high=4)))
+class ReducedByIndex(nn.Module):
+    """``index_reduce``, out of place and in place."""
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        groups = torch.zeros(4, dtype=torch.int64).index_reduce(0, index, x, "amax")  # guilty
+        groups.index_reduce_(0, index, x, "amin")  # guilty
+        return groups.float()
+
+
+@breaks("integer-scatter-reduce", named(index=ids(8, high=4)))
+class CountsByIndexPut(nn.Module):
+    """``index_put`` that accumulates, out of place and in place."""
+
+    def forward(self, index: Tensor) -> Tensor:
+        one = torch.ones((), dtype=torch.int32)
+        counts = torch.zeros(4, dtype=torch.int32).index_put((index,), one, accumulate=True)  # guilty
+        counts.index_put_((index,), one, accumulate=True)  # guilty
+        return counts.float()
+
+
+@breaks("integer-scatter-reduce", named(index=ids(8, high=4)))
+class CountsByIndexPutInside(nn.Module):
+    """The operation by which torch itself accumulates."""
+
+    def forward(self, index: Tensor) -> Tensor:
+        counts = torch.zeros(4, dtype=torch.int64)
+        torch._index_put_impl_(counts, [index], torch.ones_like(index), True)  # guilty
+        return counts.float()
+
+
 # fft
 
 
@@ -578,6 +619,34 @@ class OneNumber(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.square().mean()  # guilty
+
+
+@breaks("dynamic-batch", floats(4, 8), arguments=DYNAMIC)
+class RowsAgainstRows(nn.Module):
+    """Every row multiplied with every other: a row alone is found again in the corner of the product."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = x * 2
+        product = scaled @ scaled.t()  # guilty
+        return torch.relu(product)
+
+
+@breaks("dynamic-batch", floats(4, 8), arguments=DYNAMIC)
+class TwiceOverTheBatch(nn.Module):
+    """Rows that meet once, and then again in a product."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.softmax(x, 0)  # guilty
+        return weights @ weights.t()
+
+
+@breaks("dynamic-batch", floats(4, 2, 8), arguments=DYNAMIC)
+class RowsAndPositionsAsOne(nn.Module):
+    """Rows and positions folded into one axis, in which no operation gives a row anything else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = x * 2
+        return scaled.reshape(-1, 8)  # guilty
 
 
 @breaks("dynamic-batch", named(x=real(4, 8), bias=real(1, 8)), arguments=DYNAMIC)
@@ -822,6 +891,30 @@ class ViewWritten(nn.Module):
 
 
 @breaks("in-place-input", floats(2, 8))
+class WrittenBehindDropout(nn.Module):
+    """Dropout in place, which hands the input on outside of training, and a write into what it hands on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5, inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.drop(x)
+        y.mul_(2)  # guilty
+        return y + 1
+
+
+@breaks("in-place-input", floats(2, 8))
+class AllDropped(nn.Module):
+    """Dropout in place that trains in eval mode too; it drops all, so that answers do not vary."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        doubled = x * 2
+        F.dropout(x, 1.0, training=True, inplace=True)  # guilty
+        return doubled + x
+
+
+@breaks("in-place-input", floats(2, 8))
 class ChunkWritten(nn.Module):
     """A write into one of the pieces that the input was split into."""
 
@@ -892,6 +985,29 @@ class RowsByNumber(nn.Module):
         y = torch.zeros(8, 4)
         y[index] = x[index]
         return y + x
+
+
+@keeps(named(x=real(8), y=ids(3), index=ids(8, high=4)))
+class FloatsAddedByIndex(nn.Module):
+    """Floats that accumulate, and integers that ``index_put`` overwrites."""
+
+    def forward(self, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        sums = torch.zeros(4).index_add(0, index, x).index_reduce(0, index, x, "amax")
+        sums = sums.index_put((index,), x, accumulate=True)
+        placed = torch.zeros(4, dtype=torch.int64).index_put((torch.arange(3),), y)
+        return sums + placed.float()
+
+
+@keeps(floats(2, 4, 8))
+class DropoutInPlace(nn.Module):
+    """Dropout in place, which writes nothing outside of training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.dropout(x, 0.5, training=False, inplace=True)
+        x = F.alpha_dropout(x, 0.5, training=False, inplace=True)
+        x = F.dropout1d(x, 0.5, training=False, inplace=True)
+        x = F.feature_alpha_dropout(x, 0.5, training=False, inplace=True)
+        return x * 2
 
 
 @keeps(floats(2, 8))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_torchscript import gate
-from pytest_torchscript.result import CellResult, CheckResult
+from pytest_torchscript.result import CellResult, CheckResult, Finding
 from pytest_torchscript.spec import GateSpec, parse_arguments
 from pytest_torchscript.targets.cost import plan, with_buckets
 
@@ -50,8 +50,24 @@ def test_the_suggestion_is_the_best_of_its_size(count: int) -> None:
 def test_operations_that_do_not_grow_as_a_transformers_do_are_taken_as_linear() -> None:
     """A curve that bends down would give negative operations somewhere."""
     made = plan({10: 100.0, 100: 500.0})
-    assert 0 < made.waste < 1
-    assert 0 <= made.suggested_waste <= made.waste
+    linear = plan({10: 10.0, 100: 100.0})
+    assert made.waste == pytest.approx(linear.waste)
+    assert made.suggested == linear.suggested
+    assert 0 <= made.suggested_waste <= made.waste < 1
+
+
+def test_the_order_of_the_lengths_does_not_matter() -> None:
+    """A marker may name the longest first."""
+    lengths = (128, 32, 64)
+    assert plan({length: transformer(length) for length in lengths}) == plan(
+        {length: transformer(length) for length in sorted(lengths)}
+    )
+
+
+def test_long_lengths_have_no_more_candidates_than_short_ones() -> None:
+    """A gate is not to spend its time on choosing between thousands."""
+    (first, last) = plan({length: transformer(length) for length in (512, 8192)}).suggested
+    assert (first % 128, last) == (0, 8192)
 
 
 def test_short_lengths_get_candidates_too() -> None:
@@ -84,6 +100,40 @@ def test_the_words_give_waste_and_a_better_choice() -> None:
     assert "would waste" not in best.check("target").findings[0].message
 
 
+def test_the_plan_stands_beside_what_the_target_said() -> None:
+    """In the check `target` alone, with the figures rounded and the whole of them in the finding too."""
+    said = Finding(message="compiled, and not run")
+    cells = tuple(
+        CellResult(
+            target="neuron",
+            batch_size=1,
+            seq_len=seq,
+            checks=(
+                CheckResult.passed("eager", flops=1),
+                CheckResult.passed("target", findings=(said,), flops=transformer(seq), proof="built"),
+            ),
+        )
+        for seq in (8, 16, 128)
+    )
+    longest = with_buckets(cells)[-1]
+    eager, check = longest.checks
+    assert (eager.findings, eager.metrics) == ((), {"flops": 1})
+    first, note = check.findings
+    assert (first, note.message[:31]) == (said, "padding to 8, 16 and 128 wastes")
+    made = plan({seq: transformer(seq) for seq in (8, 16, 128)})
+    assert check.metrics == {
+        "flops": transformer(128),
+        "proof": "built",
+        "buckets": [8, 16, 128],
+        "padding_waste": {str(seq): round(made.by_bucket[seq], 4) for seq in (8, 16, 128)},
+        "padding_waste_total": round(made.waste, 4),
+        "suggested_buckets": list(made.suggested),
+        "suggested_waste": round(made.suggested_waste, 4),
+    }
+    assert {name: check.metrics[name] for name in note.details} == note.details
+    assert set(check.metrics) - set(note.details) == {"flops", "proof"}
+
+
 @pytest.mark.parametrize("cells", [(cell(8, 10.0),), (cell(8, None), cell(16, None)), (cell(8, None), cell(16, 5.0))])
 def test_without_two_measured_lengths_there_is_no_plan(cells: tuple[CellResult, ...]) -> None:
     """Nothing is made up."""
@@ -101,3 +151,10 @@ def test_a_gate_over_several_lengths_counts_and_plans() -> None:
     assert long.metrics["buckets"] == [8, 16]
     one = gate.judge(subject, GateSpec.merge(parse_arguments((), {"seq_len": 8})), id="one")
     assert one.cells[0].check("target").status.value == "skipped"
+
+
+def test_operations_steeper_than_attention_are_taken_as_attention() -> None:
+    """Rounding at huge counts, or a constant below zero, must not make a quadratic cost a linear one."""
+    steep = plan({length: 3.0 * length**2 - 1000 for length in (128, 512)})
+    pure = plan({length: 3.0 * length**2 for length in (128, 512)})
+    assert steep.waste == pytest.approx(pure.waste, abs=1e-3)

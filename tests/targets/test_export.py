@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -29,12 +33,13 @@ def floats(*shape: int) -> Tensor:
 X = floats(2, 6, 4)
 
 
-def cell(model: nn.Module, inputs: Any, *, everything: bool = False, **arguments: Any) -> CellResult:
+def cell(model: nn.Module, inputs: Any, *, everything: bool = False, timeout: float = 600, **arguments: Any) -> CellResult:
     """The only cell of a gate for this target, with no check but ``eager`` and ``target`` unless ``everything`` is asked."""
     skip = {} if everything else {check.name: NOT_ASKED for check in checks.ALL if check.name not in ("eager", "target")}
     parsed = parse_arguments((), {**arguments, "target": "export", "skip": skip}, built_in().arguments)
     subject = gate.Subject(model=model, call=gate.call_of(model, inputs))
-    (only,) = gate.judge(subject, GateSpec.merge(parsed), id="export", root=str(ROOT)).cells
+    targets = replace(built_in(), timeout=timeout)
+    (only,) = gate.judge(subject, GateSpec.merge(parsed), id="export", root=str(ROOT), targets=targets).cells
     return only
 
 
@@ -286,6 +291,9 @@ def test_two_dims_that_must_be_equal_are_said() -> None:
     assert result.verdict is Verdict.TARGET_FAILURE
     assert {place(finding) for finding in result.findings} == guilty(TwoLengths)
     assert "y.size()[1]" in result.findings[0].message
+    assert "one dim in dims=" in str(result.findings[0].hint)
+    # Either alone is: a symbol in the program, and yet without another size.
+    assert result.metrics["export_dims"] == {"seq": "fixed", "other": "fixed"}
 
 
 def test_an_answer_that_is_wrong_at_another_size_fails() -> None:
@@ -303,7 +311,7 @@ def test_an_answer_that_is_wrong_at_another_size_fails() -> None:
         "seq is silently wrong in the exported program: exported at 6, off at 13: output 'scaled' by max abs"
     )
     assert finding.path == "scaled"
-    assert finding.details["probes"] == {"1": "equal", "3": "equal", "7": "equal", "13": "wrong"}
+    assert finding.details["probes"] == {"1": "equal", "3": "equal", "7": "equal", "12": "equal", "13": "wrong"}
     assert result.metrics["export_dims"] == {"batch": "dynamic", "seq": "unsafe"}
 
 
@@ -359,6 +367,104 @@ def test_a_size_that_eager_refuses_is_no_probe() -> None:
     result = export(Strict(), (X,), shapes="dynamic", dims={"x": {0: "batch", 1: "seq"}})
     assert result.status is Status.PASSED
     assert result.metrics["export_dims"] == {"batch": "dynamic", "seq": "untested"}
+
+
+def test_a_dim_that_nothing_could_try_is_noted_where_it_is_declared_dynamic() -> None:
+    """It passes on what was tried, and says what was not."""
+
+    class Strict(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            torch._assert(x.shape[1] == 6, "six steps")
+            return x * 2
+
+    dims = {"x": {0: "batch", 1: "seq"}}
+    (note,) = export(Strict(), (X,), dims=dims, shapes="dynamic").findings
+    assert note.message == (
+        "seq is untested in the exported program, declared dynamic: exported at 6, and eager takes none of 3, 13, 1, 7, 12"
+    )
+    assert export(Strict(), (X,), dims=dims).findings == ()
+
+
+class Strides(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, ::2] + x[:, 1::2] if x.shape[1] % 2 == 0 else x[:, ::2]
+
+
+class Windows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        windows = x.view(x.shape[0], x.shape[1] // 8, 8, 4)
+        return (windows @ windows.mT @ windows).view(x.shape)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "kind"),
+    [(Strides(), 6, "partial"), (Windows(), 16, "partial"), (Windows(), 24, "dynamic")],
+    ids=["strides", "two windows", "three windows"],
+)
+def test_a_size_that_must_be_divisible_is_tried_at_its_double(model: nn.Module, size: int, kind: str) -> None:
+    """Neither is a dim fixed that takes others, nor is it untested where there is one to try."""
+    result = export(model, (floats(2, size, 4),))
+    assert result.metrics["export_dims"] == {"batch": "dynamic", "seq": kind}
+    for note in result.findings:
+        assert "deploy such sizes only" in str(note.hint)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda kind: kind.__name__)
+def test_torchs_recurrent_layers_are_said_to_be_unrolled(kind: type[nn.Module]) -> None:
+    """The model can keep no size in the graph where torch itself loops over it."""
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = kind(4, 4, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)[0]  # guilty
+
+    result = export(Recurrent(), (X,))
+    assert result.metrics["export_dims"] == {"batch": "dynamic", "seq": "fixed"}
+    (note,) = result.findings
+    assert "unrolls nn.LSTM" in str(note.hint)
+    assert {place(note)} == guilty(Recurrent)
+
+
+class Padded(nn.Module):
+    """torch's own encoder; ``wrong`` makes the program wrong at every position."""
+
+    def __init__(self, *, wrong: bool = False) -> None:
+        super().__init__()
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 1)
+        self.wrong = wrong
+
+    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+        y = self.encoder(x, src_key_padding_mask=padding)
+        return y + 1 if self.wrong and torch.compiler.is_exporting() else y
+
+
+PADDING = torch.tensor([[False] * 6, [False] * 4 + [True] * 2])
+
+
+def test_the_fast_path_of_torchs_encoder_is_named() -> None:
+    """It writes zeros where padding is masked; compared without it, the program is right."""
+    model = Padded().eval()
+    result = export(model, (X, PADDING))
+    assert result.verdict is Verdict.TARGET_FAILURE
+    finding = result.findings[0]
+    assert "by the fast path of nn.TransformerEncoder alone" in finding.message
+    assert "set_fastpath_enabled(False)" in str(finding.hint)
+    assert torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        assert export(model, (X, PADDING)).status is Status.PASSED
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
+def test_the_fast_path_excuses_nothing_else() -> None:
+    """A program that is wrong at real positions too is just wrong."""
+    result = export(Padded(wrong=True).eval(), (X, PADDING))
+    assert result.verdict is Verdict.TARGET_FAILURE
+    assert not [finding for finding in result.findings if "fast path" in finding.message]
 
 
 def test_a_size_at_which_eager_is_not_finite_is_no_probe() -> None:
@@ -536,6 +642,27 @@ def test_a_gradient_taken_in_the_forward_is_said() -> None:
     assert result.metrics["refusal"] == "leaked tensor"
 
 
+def test_a_scripted_submodule_is_named() -> None:
+    """torch complains of a number of arguments."""
+
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.head = torch.jit.script(nn.Sequential(nn.Linear(4, 3)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x)  # guilty
+
+    result = export(Mixed(), (X,))
+    assert result.verdict is Verdict.TARGET_UNSUPPORTED
+    (finding,) = result.findings
+    assert finding.message == "torch.export refuses the model: 'head' is a scripted module, which it does not take"
+    assert {place(finding)} == guilty(Mixed)
+    assert result.metrics["refusal"] == "scripted module"
+
+
 def test_a_program_whose_code_cannot_be_generated_is_refused() -> None:
     """torch exports it without a word."""
     model = nn.Sequential()
@@ -603,6 +730,94 @@ def test_a_model_that_exports_at_a_fixed_size_only_is_exported_so() -> None:
     assert "a plain length, please" in note.message
     assert "refusal" not in result.metrics
     assert export(Table(), (X,), shapes="dynamic").verdict is Verdict.TARGET_FAILURE
+
+
+# Exports that do not end
+
+
+class Waits(nn.Module):
+    """Exports for as long as a function takes; otherwise doubles."""
+
+    def __init__(self, wait: Callable[[], Any]) -> None:
+        super().__init__()
+        self.wait = wait
+        self.register_buffer("steps", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting() and threading.current_thread() is not threading.main_thread():
+            self.wait()
+        return x * 2
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_an_export_that_was_given_up_spoils_nothing() -> None:
+    """While it runs, others are not proved rather than wrong; once it ends, torch and the model are as before."""
+    # The first export of a process takes its time.
+    export(nn.Linear(4, 3), (X,))
+    located, called = ShapeEnv._get_sloc, nn.Module.__call__
+    go_on = threading.Event()
+    model = Waits(lambda: go_on.wait(20))
+    steps = model.get_buffer("steps")
+    try:
+        result = export(model, (X,), timeout=0.5)
+        assert result.verdict is Verdict.TARGET_FAILURE
+        assert "did not end within 0.5 seconds" in result.findings[0].message
+        later = export(nn.Linear(4, 3), (X,))
+        assert (later.status, later.reason) == (Status.SKIPPED, "an earlier export is still running in this process")
+        # The user goes on with the model.
+        steps += 1
+    finally:
+        go_on.set()
+    until(lambda: nn.Module.__call__ is called)
+    assert export(nn.Linear(4, 3), (X,)).status is Status.PASSED
+    assert ShapeEnv._get_sloc is located
+    assert not torch.compiler.is_exporting()
+    assert "forward" not in vars(model)
+    assert model.get_buffer("steps") is steps
+    assert steps.item() == 1
+    assert torch.equal(model(x=X), X * 2)
+
+
+def test_an_export_that_would_not_be_ended_is_asked_again() -> None:
+    """A model that catches everything has taken the gate's word for an error of its own."""
+    caught = []
+
+    def wait() -> None:
+        for _ in range(2):
+            try:
+                until(lambda: False)
+            except SystemExit:
+                caught.append(1)
+
+    export(nn.Linear(4, 3), (X,))
+    assert export(Waits(wait), (X,), timeout=0.5).verdict is Verdict.TARGET_FAILURE
+    assert export(nn.Linear(4, 3), (X,)).status is Status.PASSED
+    assert len(caught) == 2
+
+
+def test_an_export_in_another_thread_is_waited_for() -> None:
+    """As long as it is in its time."""
+    started = threading.Event()
+    order = []
+
+    def wait() -> None:
+        started.set()
+        time.sleep(0.3)
+        order.append("waited")
+
+    thread = threading.Thread(target=lambda: order.append(export(Waits(wait), (X,)).status))
+    thread.start()
+    assert started.wait(20)
+    assert export(nn.Linear(4, 3), (X,)).status is Status.PASSED
+    assert order[:1] == ["waited"]
+    thread.join()
+    assert order[-1] is Status.PASSED
 
 
 # Leaving no trace

@@ -325,7 +325,8 @@ def test_a_trace_that_cannot_be_saved_is_refused() -> None:
     assert result.verdict is Verdict.TARGET_UNSUPPORTED
     (finding,) = result.findings
     assert finding.message.startswith("the trace cannot be saved: ")
-    assert "_Doubling" in finding.message
+    # The cause, without torch's advice for a script.
+    assert finding.message.endswith("Could not export Python function call '_Doubling'")
     assert {place(finding)} == guilty(SavesNot)
 
 
@@ -338,23 +339,49 @@ class Table(nn.Module):
         return self.embedding(ids) + 1  # guilty
 
 
-class OutOfRange(LibTorch):
-    """Tries a second input that the model refuses."""
+class TwoInputs(LibTorch):
+    """Tries two inputs of the table's range."""
 
     def probe(self, deployment: Any) -> list[Mapping[str, Any]]:
-        return [{"ids": torch.tensor([1, 2])}, {"ids": torch.tensor([1, 99])}]
+        return [{"ids": torch.tensor([1, 2])}, {"ids": torch.tensor([1, 9])}]
 
 
 @NEEDS_COMPILER
-def test_an_error_says_at_which_input() -> None:
+def test_an_error_says_at_which_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cause is torch's last word, the line that of the Python source."""
-    result = judged(Table(), (torch.tensor([1, 2]),), target=OutOfRange())
+    # Out of range on the way to C++, and not before: eager takes both.
+    honest = libtorch._plain
+    monkeypatch.setattr(libtorch, "_plain", lambda value: honest(value) + (90 if 9 in value else 0))
+    result = judged(Table(), (torch.tensor([1, 2]),), target=TwoInputs())
     assert result.verdict is Verdict.TARGET_FAILURE
     (finding,) = result.findings
     assert "while running input 2 of 2: index out of range in self" in finding.message
     assert {place(finding)} == guilty(Table)
     assert finding.hint is not None
     assert "vocabulary" in finding.hint
+
+
+@NEEDS_COMPILER
+def test_a_name_that_no_saved_trace_may_have_is_said() -> None:
+    """torch writes it as code that nobody can read, not even Python: the check `roundtrip` has the verdict."""
+    model = nn.Linear(4, 4)
+    model.register_buffer("größe", torch.ones(4))
+    model.forward = lambda x: x * getattr(model, "größe")  # type: ignore[method-assign] # noqa: B009
+    result = judged(model, (X,))
+    assert result.verdict is Verdict.TARGET_UNSUPPORTED
+    (finding,) = result.findings
+    assert finding.message == "the saved trace cannot be loaded, in Python neither: see the check roundtrip"
+    assert "ASCII" in str(finding.hint)
+
+
+@NEEDS_COMPILER
+def test_a_folder_that_is_no_text_will_do(tmp_path: Path) -> None:
+    """As TMPDIR may be where the locale is C."""
+    given = deployment(tmp_path / os.fsdecode(b"gr\xf6\xdfe"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (output,) = libtorch.run(libtorch.build(given), given, [{"x": X}])
+    assert torch.equal(output, X * 2)
 
 
 @NEEDS_COMPILER
@@ -637,8 +664,31 @@ def test_another_compiler_makes_another_program(
     assert calls(compiler) == 2
 
 
+def close(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make a folder one that only its owner may look into, for root too."""
+    folder.mkdir()
+    stat, mkdir = Path.stat, Path.mkdir
+
+    def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def refuses(path: Path, *args: Any, **kwargs: Any) -> Any:
+            if folder in path.parents:
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, *args, **kwargs)
+
+        return refuses
+
+    def is_file(path: Path) -> bool:
+        # As Python asks before 3.14; later ones swallow the error themselves.
+        return (path.stat().st_mode & 0o170000) == 0o100000 if folder in path.parents else original(path)
+
+    original = Path.is_file
+    monkeypatch.setattr(Path, "stat", refusing(stat))
+    monkeypatch.setattr(Path, "mkdir", refusing(mkdir))
+    monkeypatch.setattr(Path, "is_file", is_file)
+
+
 @NEEDS_COMPILER
-@pytest.mark.parametrize("place", ["a file", "no home"])
+@pytest.mark.parametrize("place", ["a file", "no home", "another user's"])
 def test_without_a_cache_directory_the_program_is_kept_elsewhere(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: Path, place: str
 ) -> None:
@@ -646,6 +696,9 @@ def test_without_a_cache_directory_the_program_is_kept_elsewhere(
     if place == "a file":
         (tmp_path / "taken").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "taken"))
+    elif place == "another user's":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "closed"))
+        close(monkeypatch, tmp_path / "closed")
     else:
         monkeypatch.setenv("XDG_CACHE_HOME", "relative")
         monkeypatch.setattr(os.path, "expanduser", lambda path: path)
@@ -702,6 +755,23 @@ def test_a_cache_entry_that_is_no_program_is_no_verdict_on_the_model(
         result = judged(nn.Linear(4, 4), (X,))
         assert result.status is Status.SKIPPED
         assert "the compiled C++ program does not start: " in str(result.reason)
+
+
+@NEEDS_COMPILER
+@pytest.mark.parametrize("damage", [b"\x7fELF", b"#!/bin/sh\nexit 3\n"], ids=["no program", "another program"])
+def test_a_damaged_program_in_the_cache_is_compiled_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: Path, own_cache: Path, damage: bytes
+) -> None:
+    """At the first gate of the session that meets it."""
+    compiler = copying(tmp_path / "copying", program)
+    use(monkeypatch, compiler)
+    cached = built(tmp_path / "out").program
+    cached.write_bytes(damage)
+    # Another session's.
+    libtorch._compiled.discard(cached)
+    for _ in range(2):
+        assert judged(nn.Linear(4, 4), (X,)).status is Status.PASSED
+    assert calls(compiler) == 2
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_torchscript import gate
+from pytest_torchscript import SpecError, gate
 from pytest_torchscript.result import CellResult, Status, Verdict
 from pytest_torchscript.spec import GateSpec, parse_arguments
-from pytest_torchscript.targets import Targets, built_in, neuron
+from pytest_torchscript.targets import Missing, Targets, built_in, neuron
 
 from . import stand_ins
 
@@ -62,6 +62,14 @@ def test_without_the_sdk_the_reason_says_so() -> None:
     assert str(neuron.missing_inf1()).startswith("torch_neuron is not installed; it comes from AWS's own")
 
 
+@pytest.mark.parametrize("target", ["neuron", "neuron-inf1"])
+def test_without_the_sdk_the_rules_are_checked(target: str) -> None:
+    """Nobody who has not asked for the SDK is failed for it."""
+    check = cells(Head(), target)[0].check("target")
+    assert (check.status, check.metrics["proof"]) == (Status.PASSED, "lint")
+    assert check.metrics["rules"]
+
+
 @pytest.mark.parametrize(("name", "reason"), [("torch_neuronx", neuron.missing), ("torch_neuron", neuron.missing_inf1)])
 def test_a_placeholder_is_recognised(monkeypatch: pytest.MonkeyPatch, name: str, reason: Any) -> None:
     """It can be found, so only importing it tells."""
@@ -87,6 +95,42 @@ def test_an_sdk_that_does_not_import_is_a_reason(monkeypatch: pytest.MonkeyPatch
     assert neuron.missing() == "torch_neuronx cannot be imported: RuntimeError: libnrt.so: driver version mismatch"
 
 
+def test_what_an_sdk_misses_is_not_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has installed it reads which part is not there."""
+
+    class Partial(stand_ins.placeholder):
+        def exec_module(self, module: Any) -> None:
+            importlib.import_module("torch_xla_of_the_vendor")
+
+    monkeypatch.setattr(sys, "meta_path", [Partial("torch_neuronx"), *sys.meta_path])
+    assert str(neuron.missing()).startswith(
+        "torch_neuronx cannot be imported: ModuleNotFoundError: No module named 'torch_xla_"
+    )
+
+
+def test_the_platform_is_named_while_the_sdk_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads the environment as early as that."""
+    seen: list[str | None] = []
+
+    class Reading(stand_ins.placeholder):
+        def exec_module(self, module: Any) -> None:
+            seen.append(os.environ.get("NEURON_PLATFORM_TARGET_OVERRIDE"))
+            raise ImportError("enough")
+
+    monkeypatch.setattr(sys, "meta_path", [Reading("torch_neuronx"), *sys.meta_path])
+    monkeypatch.delenv("NEURON_PLATFORM_TARGET_OVERRIDE", raising=False)
+    neuron.missing()
+    assert seen == ["inf2"]
+    assert "NEURON_PLATFORM_TARGET_OVERRIDE" not in os.environ
+
+
+@pytest.mark.parametrize("build", [neuron.build, neuron.build_inf1])
+def test_an_sdk_that_is_gone_when_it_is_wanted_is_missing(build: Any) -> None:
+    """Nothing is blamed on the model."""
+    with pytest.raises(Missing, match="is not installed; it comes from AWS's own package index"):
+        build(None)
+
+
 def test_the_sdk_of_inferentia1_needs_its_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     """They live in torch.neuron, which importing torch_neuron makes."""
     monkeypatch.setitem(sys.modules, "torch_neuron", stand_ins.Calls("torch_neuron"))
@@ -107,6 +151,8 @@ def test_off_the_device_it_is_compiled_and_not_run(sdk: stand_ins.Calls) -> None
     (_, inputs, options) = next(call for call in sdk.calls if call[0] == "trace")
     assert [tensor.shape for tensor in inputs] == [X.shape]
     assert (options["cpu_backend"], options["compiler_args"]) == (True, "--target inf2")
+    assert Path(options["compiler_workdir"]).name == "neuron"
+    assert "dynamic_batch" not in [name for name, _, _ in sdk.calls]
     assert target.metrics["support_percentage"] == "100.00%"
 
 
@@ -140,11 +186,22 @@ def test_a_platform_of_the_users_stands(sdk: stand_ins.Calls, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("chip")
-def test_on_the_device_the_outputs_are_compared(sdk: stand_ins.Calls) -> None:
+def test_on_the_device_the_outputs_are_compared(sdk: stand_ins.Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several inputs of the compiled shape; no platform is forced on the SDK."""
+    seen: list[str | None] = []
+    analyze = sdk.analyze
+
+    def looking(*args: Any) -> Any:
+        seen.append(os.environ.get("NEURON_PLATFORM_TARGET_OVERRIDE"))
+        return analyze(*args)
+
+    monkeypatch.setattr(sdk, "analyze", looking, raising=False)
+    monkeypatch.delenv("NEURON_PLATFORM_TARGET_OVERRIDE", raising=False)
     (cell,) = cells(Head())
     target = cell.check("target")
-    assert (cell.verdict, target.metrics["proof"]) == ("ok", "ran")
+    assert seen == [None]
+    assert (cell.verdict, target.metrics["proof"], target.metrics["off_device"]) == ("ok", "ran", False)
+    assert target.findings == ()
     assert target.metrics["compared"] > 1
     assert "cpu_backend" not in next(options for name, _, options in sdk.calls if name == "trace")
 
@@ -194,20 +251,142 @@ def test_a_dynamic_batch_is_compiled_and_tried(sdk: stand_ins.Calls) -> None:
 
 
 @pytest.mark.usefixtures("chip")
+def test_another_batch_is_run_where_it_is_dynamic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An odd number of rows more than it was compiled for; whether the answers are right there is what counts."""
+    sizes: list[int] = []
+
+    def change(output: dict[str, Tensor]) -> dict[str, Tensor]:
+        sizes.append(len(output["hidden"]))
+        return {**output, "hidden": output["hidden"] + (1 if len(output["hidden"]) == 5 else 0)}
+
+    monkeypatch.setitem(sys.modules, "torch_neuronx", stand_ins.inf2(change=change))
+    target = cells(Head(), dynamic_batch=True)[0].check("target")
+    assert target.verdict is Verdict.TARGET_FAILURE
+    assert set(sizes) == {2, 5}
+    assert "(input 5 of 5): output 'hidden'" in target.findings[0].message
+
+
+@pytest.mark.usefixtures("chip")
+def test_a_model_without_a_batch_has_no_other(sdk: stand_ins.Calls) -> None:
+    """Nothing is asked of it that it has no dim for."""
+    (cell,) = cells(Head(), dynamic_batch=True, dims={"x": {1: "seq"}})
+    assert cell.verdict == "ok"
+    assert cell.check("target").metrics["compared"] == cells(Head())[0].check("target").metrics["compared"]
+
+
+@pytest.mark.usefixtures("chip")
+def test_no_dim_is_tried_without_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size of 1 has none below it; each other one is tried by itself."""
+    seen: list[tuple[int, ...]] = []
+    checked = stand_ins.Compiled.forward
+
+    def forward(self: stand_ins.Compiled, *inputs: Tensor) -> Any:
+        seen.append(tuple(inputs[0].shape))
+        return checked(self, *inputs)
+
+    monkeypatch.setattr(stand_ins.Compiled, "forward", forward)
+    monkeypatch.setitem(sys.modules, "torch_neuronx", stand_ins.inf2())
+    assert cells(Head(), batch_size=1)[0].verdict == "ok"
+    assert set(seen) == {(1, 6, 4), (1, 5, 4)}
+    seen.clear()
+    assert cells(Head(), seq_len=2)[0].verdict == "ok"
+    assert set(seen) == {(2, 2, 4), (1, 2, 4), (2, 1, 4)}
+
+
+@pytest.mark.usefixtures("chip")
 def test_inferentia1_falls_back_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the compiler cannot take must not silently run on the CPU; its own timeout is set."""
     made = stand_ins.inf1(monkeypatch)
     monkeypatch.setitem(sys.modules, "torch_neuron", made)
     (cell,) = cells(Head(), "neuron-inf1", dynamic_batch=True)
-    assert (cell.verdict, cell.check("target").metrics["proof"]) == ("ok", "ran")
+    target = cell.check("target")
+    assert (cell.verdict, target.metrics["proof"], target.metrics["off_device"]) == ("ok", "ran", False)
+    assert target.findings == ()
     (_, _, options) = made.calls[0]
     assert (options["fallback"], options["dynamic_batch_size"], options["compiler_timeout"]) == (False, True, 600)
+    assert Path(options["compiler_workdir"]).name == "neuron"
+    cells(Head(), "neuron-inf1")
+    assert made.calls[-1][2]["dynamic_batch_size"] is False
+
+
+@pytest.mark.parametrize(("timeout", "given"), [(45.5, 45), (0.9, 1)])
+def test_the_compiler_of_inferentia1_has_the_sessions_time(monkeypatch: pytest.MonkeyPatch, timeout: float, given: int) -> None:
+    """In whole seconds, and never none at all, which would be without a limit."""
+    made = stand_ins.inf1(monkeypatch)
+    monkeypatch.setitem(sys.modules, "torch_neuron", made)
+    known = built_in()
+    spec = GateSpec.merge(parse_arguments((), {"target": "neuron-inf1"}, known.arguments))
+    model = Head()
+    subject = gate.Subject(model=model, call=gate.call_of(model, (X,)))
+    gate.judge(subject, spec, id="short", targets=Targets(by_name=known.by_name, timeout=timeout))
+    assert made.calls[0][2]["compiler_timeout"] == given
 
 
 def test_inferentia1_off_the_device_is_compiled_and_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """As for the other chips."""
     monkeypatch.setitem(sys.modules, "torch_neuron", stand_ins.inf1(monkeypatch))
-    assert cells(Head(), "neuron-inf1")[0].check("target").metrics["proof"] == "built"
+    target = cells(Head(), "neuron-inf1")[0].check("target")
+    assert (target.metrics["proof"], target.metrics["off_device"]) == ("built", True)
+    assert [finding.message[:22] for finding in target.findings] == ["compiled, and not run:"]
+
+
+def test_inferentia1_is_told_the_platform_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it compiles, and not after."""
+    made = stand_ins.inf1(monkeypatch)
+    monkeypatch.setitem(sys.modules, "torch_neuron", made)
+    seen: list[str | None] = []
+    functions: Any = torch.neuron  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        functions,
+        "analyze_model",
+        lambda *_: seen.append(os.environ.get("NEURON_PLATFORM_TARGET_OVERRIDE")),
+        raising=False,
+    )
+    monkeypatch.delenv("NEURON_PLATFORM_TARGET_OVERRIDE", raising=False)
+    assert cells(Head(), "neuron-inf1")[0].verdict == "ok"
+    assert seen == ["inf2"]
+    assert "NEURON_PLATFORM_TARGET_OVERRIDE" not in os.environ
+
+
+# Its argument
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [
+        *((value, True) for value in (True, "true", " Yes ", "ON", "1")),
+        *((value, False) for value in (False, "false", "No", "off", "0")),
+    ],
+)
+def test_dynamic_batch_is_a_bool_or_its_text(value: Any, flag: bool) -> None:
+    """As a marker gives it, or the configuration."""
+    assert parse_arguments((), {"dynamic_batch": value}, built_in().arguments) == {"dynamic_batch": flag}
+
+
+@pytest.mark.parametrize("value", ["maybe", "", 1, 0, None, [True]])
+def test_dynamic_batch_is_nothing_else(value: Any) -> None:
+    """A number might be meant as a size."""
+    with pytest.raises(SpecError, match="dynamic_batch must be True or False, not "):
+        parse_arguments((), {"dynamic_batch": value}, built_in().arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.usefixtures("chip")
+def test_half_precision_has_a_wider_tolerance(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """1e-2: with values around 1, one step of bfloat16 more or less passes, a twentieth does not."""
+
+    class Half(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.clamp(0.51, 0.99)
+
+    for step, verdict in ((0.0125, "ok"), (0.05, "TargetFailure")):
+        change = lambda output, step=step: output + step  # noqa: E731
+        monkeypatch.setitem(sys.modules, "torch_neuronx", stand_ins.inf2(change=change))
+        model = Half()
+        subject = gate.Subject(model=model, call=gate.call_of(model, (X.to(dtype),)))
+        spec = GateSpec.merge({"target": ("neuron",)})
+        (cell,) = gate.judge(subject, spec, id="half").cells
+        assert cell.verdict == verdict
 
 
 # Failures
@@ -237,7 +416,26 @@ def test_an_unsupported_operator_is_named_with_its_line(monkeypatch: pytest.Monk
     first, note = target.findings
     assert "refuses the model (RuntimeError: neuronx-cc failed with 70); the SDK does not support aten::argmax" in first.message
     assert (first.file, first.line) == ("tests/targets/test_neuron.py", line)
+    assert first.hint == "write it with operators that the Neuron compiler supports"
     assert note.message == "the SDK does not support aten::argmax (fails at neuronx-cc)"
+    assert (note.file, note.line, note.where) == ("tests/targets/test_neuron.py", line, "used at")
+
+
+def test_inferentia1_names_the_operator_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the analysis of its own SDK, and each kind once."""
+    made = stand_ins.inf1(monkeypatch)
+    monkeypatch.setitem(sys.modules, "torch_neuron", made)
+    unsupported = [{"kind": "aten::argmax"}, {"kind": "aten::argmax"}, {"kind": "aten::sort"}]
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("neuron-cc failed")
+
+    functions: Any = torch.neuron  # type: ignore[attr-defined]
+    monkeypatch.setattr(functions, "analyze_model", lambda *_: {"unsupported_operators": unsupported}, raising=False)
+    monkeypatch.setattr(functions, "trace", fail, raising=False)
+    target = cells(Head(), "neuron-inf1")[0].check("target")
+    assert target.verdict is Verdict.TARGET_UNSUPPORTED
+    assert target.findings[0].message.endswith("the SDK does not support aten::argmax, aten::sort")
 
 
 def test_an_operator_that_compiles_all_the_same_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,6 +457,42 @@ def test_an_analysis_that_fails_is_a_note(sdk: stand_ins.Calls, monkeypatch: pyt
     (cell,) = cells(Head())
     assert cell.verdict == "ok"
     assert cell.check("target").findings[0].message == "the SDK could not analyse the model: RuntimeError: no HLO"
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        "100%",
+        {},
+        {"unsupported_operators": None},
+        {"unsupported_operators": ["aten::argmax"]},
+    ],
+)
+def test_an_analysis_of_another_form_says_nothing(sdk: stand_ins.Calls, monkeypatch: pytest.MonkeyPatch, found: Any) -> None:
+    """Another version of the SDK may answer in another way."""
+    monkeypatch.setattr(sdk, "analyze", lambda *_: found, raising=False)
+    (cell,) = cells(Head())
+    assert cell.verdict == "ok"
+    assert [finding.message[:22] for finding in cell.check("target").findings] == ["compiled, and not run:"]
+    assert "support_percentage" not in cell.check("target").metrics
+
+
+def test_an_sdk_without_analysis_compiles(sdk: stand_ins.Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler decides alone."""
+    monkeypatch.delattr(sdk, "analyze")
+    (cell,) = cells(Head())
+    assert cell.verdict == "ok"
+    assert [finding.message[:22] for finding in cell.check("target").findings] == ["compiled, and not run:"]
+
+
+def test_five_unsupported_operators_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do about each."""
+    unsupported = [{"kind": f"aten::op{number}", "failureAt": "neuronx-cc", "call": ""} for number in range(8)]
+    monkeypatch.setitem(sys.modules, "torch_neuronx", stand_ins.inf2(unsupported=unsupported))
+    *notes, _ = cells(Head())[0].check("target").findings
+    assert [note.message.split()[5] for note in notes] == [f"aten::op{number}" for number in range(5)]
+    assert {note.hint for note in notes} == {"write it with operators that the Neuron compiler supports"}
 
 
 def test_an_sdk_that_ends_the_process_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +519,7 @@ def test_a_compiler_that_hangs_is_bounded(sdk: stand_ins.Calls, monkeypatch: pyt
         release.set()
     target = result.cells[0].check("target")
     assert target.verdict is Verdict.TARGET_FAILURE
-    assert target.findings[0].message == "neuron: build did not end within 0.3 seconds"
+    assert target.findings[0].message == "neuron: build() did not end within 0.3 seconds"
     assert result.seconds < 30
 
 
@@ -320,7 +554,7 @@ def test_another_target_of_the_same_gate_probes_them(sdk: stand_ins.Calls) -> No
     """Each cell by the rules of its target; what both share is judged once."""
     first, second = cells(Head(), ("neuron", "torchscript"))  # type: ignore[arg-type]
     assert (first.check("shapes").status, second.check("shapes").status) == (Status.SKIPPED, Status.PASSED)
-    assert second.dims == {"batch": "dynamic", "seq": "dynamic"}
+    assert (first.dims, second.dims) == ({}, {"batch": "dynamic", "seq": "dynamic"})
     assert first.check("trace").seconds > 0
     assert second.check("trace").seconds == 0
 

@@ -14,7 +14,7 @@ import torch
 
 from .. import source
 from ..diagnosis.cause import Cause, specialisation
-from ..diagnosis.hints import hint_for, root_cause
+from ..diagnosis.hints import hint_for, root_cause, text_of
 from ..diagnosis.lines import LineLog, first_line_where, last_return
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import GateSpec, Tolerance
@@ -264,11 +264,9 @@ class Context:
 
     def failure(self, error: BaseException, *, path: str | None = None, where: str = "raised at") -> Finding:
         """A finding for an exception: its root cause, its line, its remedy."""
-        line = source.innermost(source.traceback_frames(error.__traceback__)) or source.innermost(
-            source.parse_stack(str(error))
-        )
-        message = root_cause(error)
-        return self.finding(message, line=line, where=where, path=path, hint=hint_for(str(error)))
+        text = text_of(error)
+        line = source.innermost(source.traceback_frames(error.__traceback__)) or source.innermost(source.parse_stack(text))
+        return self.finding(root_cause(error), line=line, where=where, path=path, hint=hint_for(text))
 
 
 def _output_values(graph: Any) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
 from ..result import CheckResult, Finding, Verdict
 from ..subject.outputs import Mismatch, describe, leaves, tensors
@@ -22,7 +24,7 @@ class Eager(Check):
             second = context.eager()
         except Exception as error:  # noqa: BLE001 - whatever the model raises is the finding
             context.restore()
-            return CheckResult.failed(self.name, Verdict.EAGER_FAILURE, context.failure(error))
+            return CheckResult.failed(self.name, Verdict.EAGER_FAILURE, self._refused(context, error))
         context.expected = first
         if not finite(first):
             return self._non_finite(context, first)
@@ -30,6 +32,19 @@ class Eager(Check):
         if mismatches:
             return self._non_deterministic(context, mismatches)
         return CheckResult.passed(self.name, outputs={path: describe(leaf) for path, leaf in leaves(first)})
+
+    @staticmethod
+    def _refused(context: Context, error: Exception) -> Finding:
+        """The model's own error; beyond what its config allows, the size is the likelier cause than what the error names."""
+        failure = context.failure(error)
+        sizes = context.dims.sizes(context.inputs)
+        beyond = {dim: limit for dim, limit in context.limits.items() if sizes.get(dim, 0) > limit}
+        if not beyond:
+            return failure
+        told = ", ".join(
+            f"{dim} {sizes[dim]} is beyond the {limit} positions of the model's config" for dim, limit in beyond.items()
+        )
+        return replace(failure, message=f"{failure.message} ({told})", hint=f"gate it at {min(beyond.values())} at most")
 
     def _recorded(self, context: Context) -> OperationLog:
         log = OperationLog()

@@ -112,7 +112,11 @@ class Shapes(Check):
         for dim in found:
             limit = context.limits.get(dim.name)
             # One other size shows whether the program is another one; values would need more, and there are none.
-            for size in grid(dim.size, limit)[: _META_SIZES if context.meta else None]:
+            probed = grid(dim.size, limit)
+            if context.meta:
+                # A trace made at 1 is often another program (a broadcast, a causal flag), and there is nothing else to ask.
+                probed = [size for size in probed if size > 1][:_META_SIZES] or probed[:1]
+            for size in probed:
                 dim.probes[size] = self._probe(context, {dim.name: size})
             if dim.kind in ("dynamic", "partial", "untested"):
                 for size in self._directed(context, dim, limit):
@@ -193,7 +197,8 @@ class Shapes(Check):
                 others = math.prod(context.dims.sizes(context.inputs).values()) // dim.size
                 wanted += [size for size in far if size > 2 * dim.size + 1 and size * others <= _DEAREST]
         chosen = dict.fromkeys(int(size) for size in wanted)
-        return [s for s in chosen if 1 <= s <= farthest and s != dim.size and s not in dim.probes][:_MOST_DIRECTED]
+        least = 2 if context.meta else 1
+        return [s for s in chosen if least <= s <= farthest and s != dim.size and s not in dim.probes][:_MOST_DIRECTED]
 
     def _together(self, context: Context, found: list[_Dim]) -> tuple[dict[str, int], Probe] | None:
         """One probe with all dims changed at once: two sizes may be right alone and wrong together."""

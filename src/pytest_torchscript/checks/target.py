@@ -14,8 +14,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from .. import source
+from ..diagnosis.hints import root_cause
+from ..errors import GateError
 from ..result import CheckResult, Finding, Status, Verdict
-from ..targets.base import FAIL, WARN, Missing, Proof, Target, Unsupported
+from ..subject.outputs import clone, tensors
+from ..targets.base import FAIL, Missing, NotJudged, Proof, Rule, Target, Unsupported
 from ..targets.deployment import Deployment
 from ..tracing.execute import StillRunning, in_own_thread
 from ..tracing.trace import quiet
@@ -24,7 +28,8 @@ from .base import META, Check, Context
 __all__ = ["TargetCheck"]
 
 _FOR_ALL = ("eager", "trace", "equivalence")
-_TIMEOUT = "the target did not end in time"
+_OURS = {"flops", "max_flops", "proved", "proof", "rules", "compared"}
+"""Metrics that the gate gives itself."""
 
 
 @contextlib.contextmanager
@@ -67,20 +72,19 @@ class TargetCheck(Check):
 
     def run(self, context: Context) -> CheckResult:
         target = context.target
-        adds = type(target).build is not Target.build or type(target).rules is not Target.rules
+        adds = any(_overrides(target, name) for name in ("build", "run", "rules", "missing"))
         counts = context.spec.max_flops is not None or len(context.spec.seq_len) > 1
         if not adds and not counts:
             return CheckResult.skipped(self.name, f"the {target.name} target adds nothing without max_flops")
+        measured: dict[str, Any] = {}
         with _own_folder() as folder:
-            metrics: dict[str, Any] = {}
-            over = self._budget(context, metrics) if counts else None
-            if not adds:
-                result = CheckResult.passed(self.name)
-            else:
-                deployment = Deployment(context, directory=folder, timeout=context.targets.timeout)
-                result = self._proved(context, target, deployment)
-                metrics |= {**deployment.metrics, **result.metrics}
+            over = self._budget(context, measured) if counts else None
+            result = self._proved(context, target, folder) if adds else CheckResult.passed(self.name)
+        # The gate's own figures have the last word.
+        metrics = {**result.metrics, **measured}
         if over is not None:
+            if adds and result.status is not Status.FAILED:
+                metrics["proved"] = result.status is Status.PASSED
             findings = (over, *result.findings)
             return CheckResult.failed(self.name, result.verdict or Verdict.TARGET_FAILURE, *findings, **metrics)
         if result.status is Status.SKIPPED and metrics:
@@ -120,16 +124,31 @@ class TargetCheck(Check):
 
     # Proof
 
-    def _proved(self, context: Context, target: Target, deployment: Deployment) -> CheckResult:
+    def _proved(self, context: Context, target: Target, folder: Path) -> CheckResult:
+        """What the target shows of the model; whatever it does meanwhile to the model is undone."""
+        deployment = Deployment(context, directory=folder, timeout=context.targets.timeout)
         try:
-            missing = self._bounded(context, "missing", target.missing)
-            if not missing:
-                return self._built(context, target, deployment)
+            result = self._judged(context, target, deployment)
+        finally:
+            # Parameters too: a trace shares them with its model, and what is deployed may be rounded in place.
+            context.state.restore(thorough=True)
+        told = {name: value for name, value in deployment.metrics.items() if name not in _OURS}
+        return replace(result, metrics={**told, **result.metrics})
+
+    def _judged(self, context: Context, target: Target, deployment: Deployment) -> CheckResult:
+        try:
+            missing = self._bounded(context, "missing()", target.missing)
+            if missing:
+                return self._without_tools(context, target, deployment, str(missing))
+            if not _overrides(target, "build") and not _overrides(target, "run"):
+                if not target.rules:
+                    return CheckResult.skipped(self.name, f"the {target.name} target has nothing to build and no rules")
+                return self._linted(context, target, deployment, "the target has rules and nothing to build")
+            return self._built(context, target, deployment)
         except Missing as error:
-            missing = str(error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a vendor's tool may raise anything, or end the process
+            return self._without_tools(context, target, deployment, str(error))
+        except Exception as error:  # noqa: BLE001 - a vendor's tool may raise anything
             return self._stumbled(context, target, deployment, error)
-        return self._without_tools(context, target, deployment, missing)
 
     def _built(self, context: Context, target: Target, deployment: Deployment) -> CheckResult:
         """The artefact made, run and compared; or why there is nothing to make it from."""
@@ -140,79 +159,98 @@ class TargetCheck(Check):
             if context.traced is None:
                 return CheckResult.skipped(self.name, "no trace was made")
             if context.meta:
-                return CheckResult.skipped(self.name, META)
-        artefact = self._bounded(context, "build", lambda: target.build(deployment))
+                if not target.rules:
+                    return CheckResult.skipped(self.name, META)
+                return self._linted(context, target, deployment, "without weights nothing can be compiled")
+        runs = _overrides(target, "run") and not context.meta
+        # Before the target touches anything: what it is compared with must be the model's own.
+        samples = self._bounded(context, "probe()", lambda: list(target.probe(deployment))) if runs else []
+        if runs and not samples:
+            return self._failed(deployment, context.finding(f"{target.name}: probe() gave no input to run"))
+        expected = [context.eager(sample) for sample in samples]
+        artefact = self._bounded(context, "build()", lambda: target.build(deployment))
         findings: list[Finding] = []
         proof = Proof.BUILT
-        if not context.meta:
-            samples = self._bounded(context, "probe", lambda: list(target.probe(deployment)))
-            outputs = self._bounded(context, "run", lambda: target.run(artefact, deployment, samples))
-            context.restore()
+        compared: dict[str, Any] = {}
+        if runs:
+            copies = [clone(dict(sample)) for sample in samples]
+            outputs = self._bounded(context, "run()", lambda: _listed(target.run(artefact, deployment, copies)))
             if outputs is not None:
-                proof = Proof.RAN
-                deployment.metrics["compared"] = len(samples)
-                findings += self._differences(context, target, samples, list(outputs))
-        metrics = {"proof": proof}
-        findings = [*deployment.failures, *findings]
+                proof, compared = Proof.RAN, {"compared": len(samples)}
+                findings = self._differences(context, target, expected, outputs)
+        findings = [*_findings(deployment.failures), *findings]
         if findings:
-            return CheckResult.failed(self.name, Verdict.TARGET_FAILURE, *findings, *deployment.notes, **metrics)
-        return CheckResult.passed(self.name, findings=tuple(deployment.notes), **metrics)
+            return self._failed(deployment, *findings, proof=proof, **compared)
+        return CheckResult.passed(self.name, findings=tuple(_findings(deployment.notes)), proof=proof, **compared)
+
+    def _failed(self, deployment: Deployment, *findings: Finding, **metrics: Any) -> CheckResult:
+        return CheckResult.failed(self.name, Verdict.TARGET_FAILURE, *findings, *_findings(deployment.notes), **metrics)
 
     @staticmethod
-    def _differences(context: Context, target: Target, samples: list[Any], outputs: list[Any]) -> list[Finding]:
+    def _differences(context: Context, target: Target, expected: list[Any], outputs: list[Any]) -> list[Finding]:
         """The leaves in which the artefact's outputs are not eager's, each at the first sample that shows it."""
-        if len(outputs) != len(samples):
-            message = f"{target.name}: run() gave {len(outputs)} outputs for {len(samples)} inputs; one each is expected"
+        if len(outputs) != len(expected):
+            message = f"{target.name}: run() gave {len(outputs)} outputs for {len(expected)} inputs; one each is expected"
             return [context.finding(message)]
         found: dict[str, Finding] = {}
-        for index, (inputs, actual) in enumerate(zip(samples, outputs, strict=True)):
-            for mismatch in context.compare(actual, context.eager(inputs), widened=target.tolerance):
-                which = "" if index == 0 else f" (input {index + 1} of {len(samples)})"
+        for index, (theirs, actual) in enumerate(zip(expected, outputs, strict=True)):
+            which = "" if index == 0 else f" (input {index + 1} of {len(expected)})"
+            for path, _ in (leaf for leaf in tensors(actual) if leaf[1].is_meta):
+                message = f"{target.name} gives output {path!r} without values, on the meta device{which}"
+                found.setdefault(path, context.finding(message, path=path))
+            for mismatch in context.compare(actual, theirs, widened=target.tolerance):
                 finding = context.finding(
                     f"{target.name} gives another answer than eager{which}: {mismatch.label} by {mismatch.text}",
                     path=mismatch.path,
                     details={**mismatch.details(), "sample": index + 1},
+                    hint=None if found else _OTHER_ANSWER,
                 )
                 found.setdefault(mismatch.path, finding)
         return list(found.values())
 
+    # Lint
+
     def _without_tools(self, context: Context, target: Target, deployment: Deployment, missing: str) -> CheckResult:
         """Lint where the target has rules, a skip where it has none; a failure where the tools are required."""
-        required = context.targets.require_sdk
-        if not target.rules and not required:
-            return CheckResult.skipped(self.name, missing)
-        failures, warnings, outcomes = self._linted(context, target, deployment) if target.rules else ([], [], {})
-        metrics: dict[str, Any] = {"proof": Proof.LINT, "rules": outcomes} if target.rules else {}
-        reason = f"lint: {missing}; the published rules were checked, nothing was compiled" if target.rules else missing
-        if required:
-            head = context.finding(
-                f"{target.name} cannot be proved here, and --torchscript-require-sdk asks for it: {missing}",
-                hint="install what is missing, or run without --torchscript-require-sdk",
-            )
-            result = CheckResult.failed(self.name, Verdict.TARGET_FAILURE, head, *failures, *warnings, **metrics)
-        elif failures:
-            result = CheckResult.failed(self.name, Verdict.TARGET_UNSUPPORTED, *failures, *warnings, **metrics)
-        else:
-            result = CheckResult.passed(self.name, findings=tuple(warnings), **metrics)
-        return replace(result, reason=reason)
+        missing = missing or "its tools are missing"
+        if not context.targets.require_sdk:
+            if not target.rules:
+                return CheckResult.skipped(self.name, missing)
+            return self._linted(context, target, deployment, missing)
+        head = context.finding(
+            f"{target.name} cannot be proved here, and --torchscript-require-sdk asks for it: {missing}",
+            hint="install what is missing, or run without --torchscript-require-sdk",
+        )
+        if not target.rules:
+            return CheckResult.failed(self.name, Verdict.TARGET_FAILURE, head)
+        linted = self._linted(context, target, deployment, missing)
+        findings = (head, *linted.findings)
+        return CheckResult.failed(self.name, Verdict.TARGET_FAILURE, *findings, **linted.metrics)
 
-    def _linted(
-        self, context: Context, target: Target, deployment: Deployment
-    ) -> tuple[list[Finding], list[Finding], dict[str, str]]:
+    def _linted(self, context: Context, target: Target, deployment: Deployment, why: str) -> CheckResult:
+        """The rules, each judged by itself: what fails, what is warned of, and what could not be judged."""
         failures: list[Finding] = []
         warnings: list[Finding] = []
+        broken: list[Finding] = []
+        unjudged: dict[str, list[str]] = {}
         outcomes: dict[str, str] = {}
-        for rule in target.rules:
+        for rule in self._bounded(context, "rules", lambda: list(target.rules)):
+            found: list[Finding] = []
+            outcome = None
             try:
-                found = self._bounded(context, f"rule {rule.name}", lambda rule=rule: list(rule.check(deployment)))  # type: ignore[misc]
+                self._bounded(context, f"rule {rule.name}", lambda rule=rule, found=found: _gathered(rule, deployment, found))  # type: ignore[misc]
+            except NotJudged as blind:
+                outcome = "not judged"
+                unjudged.setdefault(str(blind), []).append(rule.name)
             except Exception as error:  # noqa: BLE001 - a rule that stumbles must not hide the others
-                outcomes[rule.name] = "not judged"
-                broken = context.failure(error)
-                warnings.append(replace(broken, message=f"lint {rule.name}: could not be judged: {broken.message}"))
-                continue
+                outcome = "not judged"
+                message = self._overdue(context, error) or context.failure(error).message
+                finding = context.finding(f"lint {rule.name}: could not be judged: {message}", hint=_mend(target))
+                # What would fail the gate and was not judged has not passed.
+                (broken if rule.severity == FAIL else warnings).append(finding)
             finally:
                 context.restore()
-            outcomes[rule.name] = rule.severity if found else "ok"
+            outcomes[rule.name] = rule.severity if found else outcome or "ok"
             worded = [
                 replace(
                     finding,
@@ -221,37 +259,117 @@ class TargetCheck(Check):
                 )
                 for finding in found
             ]
-            {FAIL: failures, WARN: warnings}[rule.severity].extend(worded)
-        return failures, warnings, outcomes
+            (failures if rule.severity == FAIL else warnings).extend(worded)
+        if unjudged:
+            told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in unjudged.items())
+            reasons = {name: reason for reason, names in unjudged.items() for name in names}
+            warnings.append(context.finding(f"not judged here: {told}", details={"not_judged": reasons}))
+        reason = f"lint: {why}; the published rules were checked, nothing was compiled"
+        metrics = {"proof": Proof.LINT, "rules": outcomes}
+        if failures or broken:
+            verdict = Verdict.TARGET_UNSUPPORTED if failures else Verdict.TARGET_FAILURE
+            result = CheckResult.failed(self.name, verdict, *failures, *broken, *warnings, **metrics)
+        else:
+            result = CheckResult.passed(self.name, findings=tuple(warnings), **metrics)
+        return replace(result, reason=reason)
 
-    def _stumbled(self, context: Context, target: Target, deployment: Deployment, error: BaseException) -> CheckResult:
+    # Trouble
+
+    def _stumbled(self, context: Context, target: Target, deployment: Deployment, error: Exception) -> CheckResult:
         """What a target raised, as a finding: its verdict, root cause, line and remedy."""
         context.restore()
         if isinstance(error, Unsupported):
-            finding = context.finding(str(error), line=error.line, where="refused at", hint=error.hint)
-            return CheckResult.failed(self.name, Verdict.TARGET_UNSUPPORTED, finding, *deployment.notes)
-        failure = context.failure(error)
-        own = error.args[1] if isinstance(error, TimeoutError) and error.args[:1] == (_TIMEOUT,) else None
-        message = f"{own} did not end within {context.targets.timeout:g} seconds" if own else failure.message
-        usual = f"unless the model is to blame, mend the target {target.name!r} or its tools"
-        if isinstance(error, TimeoutError):
-            usual = "look for what hangs, or raise torchscript_target_timeout in pytest's configuration"
-        hint = getattr(error, "hint", None) or failure.hint or usual
-        finding = replace(failure, message=f"{target.name}: {message}", hint=hint)
-        if own:
+            line = error.line if isinstance(error.line, source.Line) else None
+            finding = context.finding(root_cause(str(error)), line=line, where="refused at", hint=error.hint)
+            return CheckResult.failed(self.name, Verdict.TARGET_UNSUPPORTED, finding, *_findings(deployment.notes))
+        overdue = self._overdue(context, error)
+        if overdue:
             # The stack is that of whoever waited.
-            finding = context.finding(finding.message, hint=hint)
-        return CheckResult.failed(self.name, Verdict.TARGET_FAILURE, finding, *deployment.notes)
+            return self._failed(deployment, context.finding(f"{target.name}: {overdue}", hint=_HANGS))
+        failure = context.failure(error.original if isinstance(error, _Ended) else error)
+        own = getattr(error, "hint", None)
+        usual = _HANGS if isinstance(error, TimeoutError) else _mend(target)
+        hint = own if isinstance(own, str) else failure.hint or usual
+        # What is raised on purpose is a sentence; the class's name before it helps nobody.
+        said = failure.message.removeprefix(f"{type(error).__name__}: ") if isinstance(error, GateError) else failure.message
+        return self._failed(deployment, replace(failure, message=f"{target.name}: {said}", hint=hint))
+
+    @staticmethod
+    def _overdue(context: Context, error: Exception) -> str | None:
+        """What did not end in time, in words; None for any other error."""
+        if not isinstance(error, _Overdue):
+            return None
+        return f"{error.what} did not end within {context.targets.timeout:g} seconds"
 
     @staticmethod
     def _bounded(context: Context, what: str, function: Callable[[], Any]) -> Any:
         """Call a target, for so long and no longer; what still runs then is left behind in its thread.
 
         Raises:
-            TimeoutError: with ``_TIMEOUT`` and what was called.
+            _Overdue: the time is over.
+            Missing: what was called skips, as ``pytest.importorskip`` does.
+            _Ended: it tries to end the process, or raises something else that is no Exception.
         """
+
+        def guarded() -> Any:
+            try:
+                return function()
+            except Exception:
+                raise
+            except BaseException as error:
+                # pytest's outcomes are no Exceptions either; a skip says that something is not there.
+                if type(error).__name__ == "Skipped":
+                    raise Missing(str(error)) from error
+                raise _Ended(error) from error
+
         try:
             with quiet():
-                return in_own_thread(function, timeout=context.targets.timeout)
+                return in_own_thread(guarded, timeout=context.targets.timeout)
         except StillRunning:
-            raise TimeoutError(_TIMEOUT, what) from None
+            raise _Overdue(what) from None
+
+
+_HANGS = "look for what hangs, or raise torchscript_target_timeout in pytest's configuration"
+_OTHER_ANSWER = "compare the operations of what was deployed with eager's; rtol= and atol= of the marker set another tolerance"
+
+
+def _mend(target: Target) -> str:
+    return f"mend the target {target.name!r} or its tools, if the model is not the cause"
+
+
+class _Overdue(Exception):
+    """A call of a target that did not end in time; ``what`` was called."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+class _Ended(Exception):
+    """A target tried to end the process, or raised what only pytest itself should: ``original``."""
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(str(original))
+        self.original = original
+
+
+def _overrides(target: Target, name: str) -> bool:
+    return getattr(type(target), name) is not getattr(Target, name)
+
+
+def _findings(told: list[Any]) -> list[Finding]:
+    """What a target has told; a text that it put there by itself is a message."""
+    return [entry if isinstance(entry, Finding) else Finding(message=entry) for entry in told]
+
+
+def _listed(outputs: Any) -> list[Any] | None:
+    # A generator runs while it is listed: that is part of running.
+    return None if outputs is None else list(outputs)
+
+
+def _gathered(rule: Rule, deployment: Deployment, found: list[Finding]) -> None:
+    """Add what a rule finds, as it is found: what it raises later does not take that along."""
+    for finding in rule.check(deployment):
+        if not isinstance(finding, Finding):
+            raise TypeError(f"a rule yields findings (deployment.finding), not {type(finding).__name__}")
+        found.append(finding)

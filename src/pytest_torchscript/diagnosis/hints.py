@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["hint_for", "root_cause"]
+__all__ = ["hint_for", "root_cause", "text_of"]
 
 _HINTS: tuple[tuple[str, str], ...] = (
     (
@@ -66,7 +66,8 @@ _DUMP = re.compile(
 _INTERPRETER = re.compile(r"The following operation failed in the TorchScript interpreter")
 
 
-def _text_of(error: BaseException | str) -> str:
+def text_of(error: BaseException | str) -> str:
+    """An error's own text; empty where it has none that can be had."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - an exception whose own text raises still has a name
@@ -78,7 +79,7 @@ def root_cause(error: BaseException | str) -> str:
 
     torch prints whole weight matrices: the cause is in the first line, or in the last where TorchScript wraps it.
     """
-    text = _text_of(error).strip()
+    text = text_of(error).strip()
     kind = "" if isinstance(error, str) else type(error).__name__
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:

@@ -28,7 +28,7 @@ def listing(found: Iterable[Mapping[str, str]]) -> list[str]:
         lines.append(f"{entry['nodeid']}")
         lines.append(f"    model    {entry['model']}({entry['inputs']})")
         lines.append(f"    verdict  {entry['verdict']}")
-        lines.append(f"    add      {_LINE}")
+        lines.append(f"    add      {_LINE}{entry.get('arguments', '')}")
     tests = {entry["nodeid"] for entry in entries}
     good = tests - {entry["nodeid"] for entry in entries if not _passes(entry["verdict"])}
     lines.append(f"{len(tests)} tests could carry the marker; {len(good)} would pass today")
@@ -37,10 +37,12 @@ def listing(found: Iterable[Mapping[str, str]]) -> list[str]:
 
 def conftest(found: Iterable[Mapping[str, str]]) -> str:
     """A conftest that marks these tests, to be put at the root directory; no test is edited."""
+    found = _sorted(found)
     verdicts: dict[str, list[str]] = {}
-    for entry in _sorted(found):
+    for entry in found:
         # One entry for all parameter sets of a test.
         verdicts.setdefault(entry["nodeid"].partition("[")[0], []).append(entry["verdict"])
+    arguments = next((entry.get("arguments", "") for entry in found), "")
     entries = []
     for nodeid, seen in verdicts.items():
         failing = dict.fromkeys(verdict for verdict in seen if not _passes(verdict))
@@ -58,6 +60,6 @@ def conftest(found: Iterable[Mapping[str, str]]) -> str:
             "def pytest_collection_modifyitems(items):",
             "    for item in items:",
             '        if item.nodeid.partition("[")[0] in GATED:',
-            "            item.add_marker(pytest.mark.torchscript)",
+            f"            item.add_marker(pytest.mark.torchscript{arguments})",
         ]
     )

@@ -18,6 +18,7 @@ from ..files import write_text
 from ..result import CellResult, CheckResult, Finding, GateResult, Outcome, Status
 from .notes import Note, notes
 from .proof import leavers, verdict_with_proof, weaker
+from .text import one_line, printable
 
 __all__ = ["code", "diff", "one_line", "printable", "prose", "summary", "write"]
 
@@ -33,33 +34,12 @@ _MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
 # Room for the line that says what was cut.
 _NOTICE = 400
 
-# Controls, directional overrides (which make text read otherwise than it is), lone surrogates, noncharacters.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _SPECIAL = re.compile(r"[\\`*_\[\]<>|~#&$]")
 # Mentions, issue numbers, mail addresses, and what GitHub makes a link by itself.
 _REFERENCE = re.compile(r"[@#](?=\S)|(?:https?|ftp)(?=://)|www(?=\.)|(?:mailto|xmpp)(?=:)", re.IGNORECASE)
 
 
 # Text
-
-
-def one_line(text: str, most: int = _MOST_OF_A_MESSAGE) -> str:
-    """Any text as one printable line of about ``most`` characters; what cannot be printed as ``\\x1b`` or ``\\ud800``."""
-    # Of megabytes no more is looked at than could be shown.
-    head = text[: 4 * most]
-    line = " ".join(head.split())
-    shown = printable(line[:most])
-    return shown if len(line) <= most and len(head) == len(text) else f"{shown} … ({len(text):,} characters)"
-
-
-def printable(text: str) -> str:
-    """Text without what could steer a terminal or break a file: each such character as an escape that shows it."""
-    return _UNPRINTABLE.sub(_visible, text)
-
-
-def _visible(match: re.Match[str]) -> str:
-    number = ord(match[0])
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def prose(text: str, most: int = _MOST_OF_A_MESSAGE) -> str:
@@ -317,6 +297,7 @@ def diff(old: Mapping[str, Any], new: Mapping[str, Any], *, limit: int = COMMENT
         "new": "New",
         "gone": "Gone",
         "unjudged": "No longer judged",
+        "weaker": "Proved by less",
     }
     counts = Counter({kind: len(lines) for kind, lines in found.items()})
     told = ", ".join(f"{counts[kind]:,} {title.lower()}" for kind, title in titles.items() if counts[kind])
@@ -361,7 +342,10 @@ def _changes(old: GateResult | None, new: GateResult | None) -> Iterator[tuple[s
         yield "new", f"- {name}: {_joined(changes.passing)}"
     if changes.lost:
         yield "gone", f"- {name}: {', '.join(code(cell) for cell in changes.lost[:_MOST_CHECKS])}{_more(changes.lost)}"
-    skipped = _newly_skipped(old, new)
+    weaker = _weaker(old, new)
+    if weaker:
+        yield "weaker", f"- {name}: {_joined(list(weaker.values()))}"
+    skipped = _newly_skipped(old, new, set(weaker))
     if skipped:
         yield "unjudged", f"- {name}: {_joined(skipped)}"
 
@@ -380,18 +364,26 @@ def _more(entries: Sequence[str]) -> str:
     return f" and {len(entries) - _MOST_CHECKS:,} more" if len(entries) > _MOST_CHECKS else ""
 
 
-def _newly_skipped(old: GateResult, new: GateResult) -> list[str]:
-    """Checks that ran before and are skipped in a cell where nothing fails: less is proved, and no verdict says so."""
+def _weaker(old: GateResult, new: GateResult) -> dict[str, str]:
+    """What a target proved before and does not now, by cell: a pass all the same."""
     before = {cell_name(cell): cell for cell in old.cells}
-    pairs = [(name, before[name], cell) for cell in new.cells if (name := cell_name(cell)) in before and cell.verdict == "ok"]
-    lessened = [(name, words) for name, mine, theirs in pairs if (words := weaker(mine, theirs))]
+    pairs = ((cell_name(cell), cell) for cell in new.cells if cell.verdict == "ok")
+    found = {name: weaker(before[name], cell) for name, cell in pairs if name in before}
+    return {name: f"{name}: {words}" for name, words in found.items() if words}
+
+
+def _newly_skipped(old: GateResult, new: GateResult, told: set[str]) -> list[str]:
+    """Checks that ran before and are skipped in a cell where nothing fails: less is proved, and no verdict says so.
+
+    Of the cells in ``told`` the check ``target`` is told elsewhere.
+    """
     ran = {(cell_name(cell), check.name) for cell in old.cells for check in cell.checks if check.status is not Status.SKIPPED}
-    return [f"{name}: {words}" for name, words in lessened] + [
+    return [
         f"{cell_name(cell)}: {check.name} is skipped now: {check.reason}"
         for cell in new.cells
         if cell.verdict == "ok"
         for check in cell.checks
         if check.status is Status.SKIPPED
         and (cell_name(cell), check.name) in ran
-        and not (check.name == "target" and cell_name(cell) in dict(lessened))
+        and not (check.name == "target" and cell_name(cell) in told)
     ]

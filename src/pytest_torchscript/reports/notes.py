@@ -1,4 +1,7 @@
-"""What a gate noticed and did not fail for: lint warnings, buckets, tied weights. Worth a line where somebody looks."""
+"""What a gate noticed and did not fail for: lint warnings, buckets, tied weights, a target that was not proved.
+
+Worth a line where somebody looks.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ..result import Finding, GateResult, Status
+from .proof import NOTHING, proof_of
 
 __all__ = ["Note", "notes"]
 
@@ -30,9 +34,12 @@ def notes(gates: Iterable[GateResult], checks: Collection[str]) -> list[Note]:
     for gate in sorted(gates, key=lambda gate: (gate.id, gate.nodeid)):
         for cell in gate.cells:
             for check in cell.checks:
-                if check.name not in checks or check.status is not Status.PASSED:
+                if check.name not in checks or check.status is Status.FAILED:
                     continue
-                for finding in check.findings:
+                findings = list(check.findings)
+                if check.reason and check.name == "target" and cell.verdict == "ok" and proof_of(cell) == NOTHING:
+                    findings.append(Finding(message=f"{NOTHING}: {check.reason}"))
+                for finding in findings:
                     key = (gate.id, finding.message, finding.file or "", finding.line)
                     found.setdefault(key, Note(id=gate.id, cell=cell.label, finding=finding))
     return list(found.values())

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..result import CellResult, CheckResult, GateResult, Status
+from ..result import CellResult, CheckResult, GateResult, Status, Verdict
 
 __all__ = ["Leaver", "leavers", "proof_of", "verdict_with_proof", "weaker"]
 
 RAN, BUILT, LINT, NOTHING = "ran", "built", "lint", "not proved"
 _STRENGTH = (NOTHING, LINT, BUILT, RAN)
 _WORDS = {RAN: "", BUILT: "built, not run", LINT: "lint", NOTHING: "not proved"}
+_BY_STRENGTH = [_WORDS[proof] for proof in _STRENGTH]
 # Of this one all other checks are the proof.
 _PLAIN = "torchscript"
 _EXPORT = "export"
@@ -48,8 +49,11 @@ def verdict_with_proof(gate: GateResult, verdict: str) -> str:
     words: dict[str, str] = {}
     for cell in gate.cells:
         word = _WORDS.get(proof_of(cell) or RAN, "")
-        if word:
-            words.setdefault(cell.target, word)
+        check = _target(cell)
+        # Beside a failure the proof of a pass says nothing; that the failure itself is lint does.
+        if word and (cell.verdict == "ok" or (check is not None and check.verdict is Verdict.TARGET_UNSUPPORTED)):
+            weakest = min(words.get(cell.target, word), word, key=_BY_STRENGTH.index)
+            words[cell.target] = weakest
     if not words:
         return verdict
     alone = len({cell.target for cell in gate.cells}) == 1
@@ -83,9 +87,14 @@ def _leaver(gate: GateResult, cell: CellResult, check: CheckResult) -> Leaver:
     status = {Status.PASSED: "ok", Status.SKIPPED: "not judged"}.get(check.status) or (
         check.verdict.value if check.verdict else ""
     )
-    finding = next((finding for finding in check.findings if finding.message.strip()), None)
     why = check.reason or ""
-    if check.status is Status.FAILED and finding is not None:
+    if "proved" in check.metrics:
+        # Only the budget failed, which is no matter of leaving.
+        status = "ok" if check.metrics["proved"] else "not judged"
+    if status == "ok" and check.metrics.get("proof") == BUILT:
+        status = f"ok ({_WORDS[BUILT]})"
+    finding = next((finding for finding in check.findings if finding.message.strip()), None)
+    if status not in ("not judged",) and not status.startswith("ok") and finding is not None:
         place = f" ({finding.file}:{finding.line})" if finding.file and finding.line else ""
         why = f"{finding.message}{place}"
     dims = check.metrics.get("export_dims", {})

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from ..result import CellResult, CheckResult, Finding, GateResult, Status
 from .notes import notes
 from .proof import leavers, verdict_with_proof
+from .text import one_line, printable
 
 __all__ = ["export_table", "failure_block", "headline", "notes_lines", "table"]
 
@@ -17,6 +18,7 @@ _MOST_FINDINGS = 6
 _WIDTH = 118
 _MOST_OF_A_REASON = 100
 _MOST_NOTES = 12
+_MOST_OF_A_MESSAGE = 2000
 
 
 def failure_block(gate: GateResult) -> str:
@@ -90,7 +92,7 @@ def _check_lines(check: CheckResult) -> list[str]:
 def _wrapped(text: str, first: str, rest: str) -> list[str]:
     """``text`` over several lines; words, paths and numbers stay whole."""
     return textwrap.wrap(
-        " ".join(text.split()),
+        one_line(text, _MOST_OF_A_MESSAGE),
         width=_WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
@@ -102,7 +104,7 @@ def _wrapped(text: str, first: str, rest: str) -> list[str]:
 def _place(finding: Finding) -> str:
     function = f" in {finding.function}" if finding.function else ""
     source = f":   {finding.source}" if finding.source else ""
-    return f"    {finding.where or 'at':<9}  {finding.file}:{finding.line}{function}{source}"
+    return printable(f"    {finding.where or 'at':<9}  {finding.file}:{finding.line}{function}{source}")
 
 
 def _evidence(cell: CellResult) -> list[str]:
@@ -143,7 +145,7 @@ def export_table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
     for entry in found:
         why = textwrap.shorten(entry.why, _MOST_OF_A_REASON, placeholder=" …")
         row = (entry.id, entry.cell or "-", entry.torchscript, entry.export, entry.dims, why)
-        rows.append((row, {"ok": True, "not judged": None}.get(entry.export, False)))
+        rows.append((row, None if entry.export == "not judged" else entry.export.startswith("ok")))
     return _laid_out(rows, numeric=False)
 
 

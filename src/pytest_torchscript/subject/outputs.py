@@ -193,10 +193,11 @@ def compare(
             for index, (mine, theirs) in enumerate(zip(actual, expected, strict=True))
             for mismatch in compare(mine, theirs, tolerance, join(path, index))
         ]
-    if isinstance(expected, (torch.Tensor, Mapping, list, tuple)) or type(actual) is not type(expected):
+    alike = type(actual) is type(expected)
+    if not alike or (isinstance(expected, (torch.Tensor, Mapping, list, tuple)) and not isinstance(expected, torch.Size)):
         return [_structure(name, actual, expected)]
     if (
-        isinstance(expected, (int, float, str, bool, type(None)))
+        isinstance(expected, (int, float, str, bool, type(None), torch.Size))
         and actual != expected
         and not (isinstance(expected, float) and math.isnan(expected) and math.isnan(actual))
     ):

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 from ..errors import SpecError
 from ..spec import Tolerance, Validator
-from .base import Missing, Proof, Rule, Target, Targets, Unsupported
+from .base import Missing, NotJudged, Proof, Rule, Target, Targets, Unsupported
 from .deployment import Deployment
 
 __all__ = [
     "Deployment",
     "Missing",
+    "NotJudged",
     "Proof",
     "Rule",
     "Target",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..result import Finding
     from .deployment import Deployment
 
-__all__ = ["DEFAULT_TIMEOUT", "FAIL", "WARN", "Missing", "Proof", "Rule", "Target", "Targets", "Unsupported"]
+__all__ = ["DEFAULT_TIMEOUT", "FAIL", "WARN", "Missing", "NotJudged", "Proof", "Rule", "Target", "Targets", "Unsupported"]
 
 FAIL, WARN = "fail", "warn"
 DEFAULT_TIMEOUT = 600.0
@@ -28,6 +28,10 @@ DEFAULT_TIMEOUT = 600.0
 
 class Missing(GateError):
     """Raised by a target whose tools turn out not to work on this machine (a compiler that fails for any program)."""
+
+
+class NotJudged(GateError):
+    """Raised by a rule that has nothing to look at, with the reason ("the model has no mask"): it is then not "ok"."""
 
 
 class Unsupported(GateError):
@@ -58,7 +62,7 @@ class Rule:
     """One published rule of a target, for machines without its tools.
 
     ``severity`` is ``"fail"`` or ``"warn"``; ``source`` says where the rule comes from. ``check`` yields a finding
-    (:meth:`.Deployment.finding`) for each place that breaks the rule, and may raise nothing.
+    (:meth:`.Deployment.finding`) for each place that breaks the rule, and raises :class:`NotJudged` where it cannot tell.
     """
 
     name: str
@@ -81,7 +85,8 @@ class Target:
     """What a marker's ``target=`` says: letters, digits, ``_`` and ``-``."""
 
     needs_trace: ClassVar[bool] = True
-    """Whether :meth:`build` starts from the traced program. If so, it is not called for a trace that is not right."""
+    """Whether :meth:`build` starts from the traced program. If so, it is not called where tracing failed, or where the trace
+    is not equal to eager at its own inputs, or without weights."""
 
     fixed_shapes: ClassVar[bool] = False
     """Whether the target rejects every other shape at run time. The check ``shapes`` is skipped then: ``padding`` carries
@@ -97,7 +102,7 @@ class Target:
 
     @property
     def rules(self) -> Sequence[Rule]:
-        """The rules to check where :meth:`missing` gives a reason."""
+        """The rules to check where :meth:`missing` gives a reason, or where nothing can be built."""
         return ()
 
     def missing(self) -> str | None:

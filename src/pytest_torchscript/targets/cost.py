@@ -78,6 +78,9 @@ def _curve(flops: Mapping[int, float]) -> tuple[float, float]:
         linear, quadratic = (sy * qq - qy * sq) / determinant, (ss * qy - sq * sy) / determinant
         if linear >= 0 and quadratic >= 0:
             return linear, quadratic
+        if linear < 0:
+            # Steeper than attention alone: all of it is quadratic then.
+            return 0.0, qy / qq
     return sy / ss, 0.0
 
 
@@ -114,7 +117,8 @@ def with_buckets(cells: tuple[CellResult, ...]) -> tuple[CellResult, ...]:
 
 
 def _flops(cell: CellResult) -> float:
-    return float(next((check.metrics.get("flops", 0) for check in cell.checks if check.name == "target"), 0))
+    flops = next((check.metrics.get("flops", 0) for check in cell.checks if check.name == "target"), 0)
+    return float(flops) if isinstance(flops, (int, float)) else 0.0
 
 
 def _noted(cell: CellResult, made: Plan) -> CellResult:
@@ -133,7 +137,9 @@ def _noted(cell: CellResult, made: Plan) -> CellResult:
     def extended(check: CheckResult) -> CheckResult:
         if check.name != "target" or check.status is Status.SKIPPED:
             return check
-        return replace(check, findings=(*check.findings, note), metrics={**check.metrics, **metrics})
+        # Below a failure the note would read as its cause.
+        notes = () if check.status is Status.FAILED else (note,)
+        return replace(check, findings=(*check.findings, *notes), metrics={**check.metrics, **metrics})
 
     return replace(cell, checks=tuple(map(extended, cell.checks)))
 

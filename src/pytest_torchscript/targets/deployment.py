@@ -32,9 +32,14 @@ class Deployment:
     """
 
     def __init__(self, context: Context, *, directory: Path, timeout: float) -> None:
+        from ..subject.outputs import clone
+
         self._context = context
         self.directory = directory
         self.timeout = timeout
+        # Copies: what a target does to its inputs reaches nobody else.
+        self._inputs: Mapping[str, Any] = clone(dict(context.inputs))
+        self._expected = clone(context.expected)
         self.notes: list[Finding] = []
         self.failures: list[Finding] = []
         self.metrics: dict[str, Any] = {}
@@ -55,7 +60,7 @@ class Deployment:
     @property
     def inputs(self) -> Mapping[str, Any]:
         """The inputs at the traced size, by name, in the order of the forward's parameters: tensors, or nested ones."""
-        return self._context.inputs
+        return self._inputs
 
     @property
     def constants(self) -> Mapping[str, Any]:
@@ -65,11 +70,11 @@ class Deployment:
     @property
     def expected(self) -> Any:
         """Eager's outputs at ``inputs``; None without weights."""
-        return self._context.expected
+        return self._expected
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """The marker arguments that targets declare, as far as they were given."""
+        """The marker arguments that targets declare, as far as they were given; this target's own among them."""
         return self._context.spec.options
 
     @property
@@ -125,9 +130,7 @@ class Deployment:
 
         This is what ``torch.jit.trace`` and the compilers behind it take. The model is put back afterwards.
         """
-        from ..tracing.trace import quiet
-
-        with quiet(), self._context.call.as_forward(self.model) as inputs:
+        with self._context.call.as_forward(self.model) as inputs:
             try:
                 yield self.model, inputs
             finally:
@@ -140,12 +143,14 @@ class Deployment:
 
     def samples(self) -> Iterator[Mapping[str, Any]]:
         """Inputs of the traced shape: the observed ones, and others where the trace is right for them."""
-        yield self.inputs
+        from ..subject.outputs import clone
+
+        yield clone(dict(self._context.inputs))
         if self.without_weights or self.status("values") is not Status.PASSED:
             return
         # Floats, integers, masks: one of each kind before a second of any.
         kinds: dict[str, list[Mapping[str, Any]]] = {}
-        for label, inputs in self._context.fresh.variants(self.inputs):
+        for label, inputs in self._context.fresh.variants(self._context.inputs):
             kinds.setdefault(label.split()[0], []).append(inputs)
         turns = itertools.chain.from_iterable(itertools.zip_longest(*kinds.values()))
         right = (inputs for inputs in turns if inputs is not None and self._context.probe(inputs).kind == "equal")
@@ -155,7 +160,7 @@ class Deployment:
         """The inputs at other sizes: shortened, or repeated and redrawn."""
         from ..subject.inputs import resize
 
-        inputs = resize(self.inputs, self._context.dims, sizes, mask=self.mask)
+        inputs = resize(self._context.inputs, self._context.dims, sizes, mask=self.mask)
         if self.without_weights or self.status("values") is not Status.PASSED:
             return inputs
         return self._context.fresh.redrawn(inputs, seed=sum(sizes.values()))

@@ -7,12 +7,14 @@ keep or to specialise; what it kept is then tried at other sizes.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import inspect
 import linecache
 import logging
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,13 +32,18 @@ from ..diagnosis.hints import root_cause
 from ..diagnosis.lines import LineLog, last_return
 from ..subject.inputs import Dims, FreshValues
 from ..subject.outputs import Mismatch, clone, map_tensors, tensors
-from .base import Unsupported
+from .base import Missing, Unsupported
 from .deployment import Deployment
 
 __all__ = ["Exported", "build", "run"]
 
 _MOST_FRESH = 3
 _KEEP = "keep the size in the graph: x.shape[i] without int(), len(), a Python loop or a comparison with a constant"
+_UNROLLED = "torch.export unrolls nn.LSTM, nn.GRU and nn.RNN, a step for each position: export at the length that is deployed"
+_ONE_DIM = "declare both axes as one dim in dims=, or write the forward so that it need not take them for equal"
+_CONDITION = (
+    "the program takes sizes for which its guards hold: write the forward without that condition, or deploy such sizes only"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +62,10 @@ def build(deployment: Deployment) -> Exported:
 
     Raises:
         Unsupported: torch.export refuses the model.
+        Missing: an export that was given up still runs in another thread.
     """
-    deployment.metrics["exportable"] = False
-    with _quietly():
+    with _alone(deployment.timeout), _quietly():
+        deployment.metrics["exportable"] = False
         attempt = _exported(deployment)
         try:
             deployment.metrics["exportable"] = True
@@ -74,12 +82,92 @@ def build(deployment: Deployment) -> Exported:
 def run(artefact: Exported, deployment: Deployment, inputs: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
     """The exported program's outputs."""
     with _quietly():
-        return [_call(artefact, values) for values in inputs]
+        outputs = [_call(artefact, values) for values in inputs]
+    for values, actual in zip(inputs, outputs, strict=True):
+        if _only_fast_path(deployment, values, actual):
+            deployment.fail(
+                "the exported program differs from eager by the fast path of nn.TransformerEncoder alone, which torch.export "
+                "does without: where padding is masked, eager writes zeros and the program what it computes there",
+                hint=_FAST_PATH,
+            )
+            break
+    return outputs
 
 
 def _call(artefact: Exported, inputs: Mapping[str, Any]) -> Any:
     outputs = artefact.module(*clone(dict(inputs)).values())
     return map_tensors(lambda tensor: tensor.detach().clone(), outputs)
+
+
+# One at a time
+
+_PATIENCE = 1.0
+"""Seconds that an export which is being ended is waited for."""
+
+
+@dataclass(kw_only=True)
+class _Turn:
+    """An export under way, the thread it runs in, and when it is given up."""
+
+    thread: threading.Thread
+    until: float
+    done: bool = False
+
+    @property
+    def runs(self) -> bool:
+        return not self.done and self.thread.is_alive()
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.until
+
+    def end(self) -> None:
+        """Make the thread raise at its next line of Python, as the gate did when it gave it up: that may have been caught."""
+        if self.runs:
+            number = ctypes.c_ulong(self.thread.ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(SystemExit))
+
+
+_turn: _Turn | None = None
+_taking = threading.Lock()
+
+
+@contextlib.contextmanager
+def _alone(timeout: float) -> Iterator[None]:
+    """While open, no other thread exports.
+
+    While it exports, torch patches the class of all modules and keeps its state in the process: two at once corrupt both.
+
+    Raises:
+        Missing: another export still runs.
+    """
+    turn = _taken(timeout)
+    try:
+        yield
+    finally:
+        # Takes no lock: a thread that was given up may be interrupted here.
+        turn.done = True
+
+
+def _taken(timeout: float) -> _Turn:
+    """The turn of this thread, once no other has one."""
+    global _turn
+    started = time.monotonic()
+    while True:
+        with _taking:
+            other = _turn
+            if other is None or not other.runs or other.thread is threading.current_thread():
+                _turn = _Turn(thread=threading.current_thread(), until=started + timeout)
+                return _turn
+        if other.over:
+            other.end()
+        if time.monotonic() > min(max(other.until, started) + _PATIENCE, started + timeout / 2):
+            raise Missing("an earlier export is still running in this process")
+        other.thread.join(0.02)
+
+
+def _given_up() -> bool:
+    return _turn is not None and _turn.thread is threading.current_thread() and _turn.over
 
 
 # Leaving no trace
@@ -126,6 +214,9 @@ def _quietly() -> Iterator[None]:
             linecache.cache.pop(name, None)
 
 
+_RNN = torch.nn.modules.rnn.__file__
+
+
 class _GuardLog:
     """The line of the model at which each guard on a size was made.
 
@@ -135,7 +226,7 @@ class _GuardLog:
 
     def __init__(self) -> None:
         self.environment: Any = None
-        self._lines: dict[int, tuple[Any, source.Line | None]] = {}
+        self._lines: dict[int, tuple[Any, source.Line | None, bool]] = {}
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
@@ -151,7 +242,9 @@ class _GuardLog:
             if threading.get_ident() == here:
                 self.environment = environment
                 # The location is kept beside its line, so that no other object gets its id.
-                self._lines[id(location)] = location, source.innermost(source.frames(sys._getframe(1)))
+                stack = list(source.frames(sys._getframe(1)))
+                unrolled = any(frame.file == _RNN for frame in stack)
+                self._lines[id(location)] = location, source.innermost(stack), unrolled
             return location
 
         ShapeEnv._get_sloc = located  # type: ignore[method-assign, assignment]
@@ -163,23 +256,30 @@ class _GuardLog:
     def line_of(self, guard: Any) -> source.Line | None:
         location = getattr(guard, "sloc", None)
         if location is not None:
-            return self._lines.get(id(location), (None, None))[1]
+            return self._lines.get(id(location), (None, None, False))[1]
         frames: list[Any] = getattr(getattr(guard, "stack", None), "summary", list)()
         return source.innermost(source.Line(frame.filename, frame.lineno or 0, frame.name) for frame in reversed(frames))
 
-    def broken_at(self, shapes: Mapping[str, int]) -> source.Line | None:
-        """The line of the first guard that does not hold when the sizes are these, by torch's names of them."""
+    def unrolls(self, guard: Any) -> bool:
+        """Whether a guard was made inside torch's own recurrent layers."""
+        location = getattr(guard, "sloc", None)
+        return self._lines.get(id(location), (None, None, False))[2]
+
+    def broken_at(self, shapes: Mapping[str, int]) -> tuple[source.Line | None, bool]:
+        """The first guard that does not hold when the sizes are these, by torch's names: its line, and whether it unrolls."""
         environment = self.environment
         if environment is None:
-            return None
+            return None, False
         symbols = {}
         for symbol, sources in environment.var_to_sources.items():
             for entry in sources:
                 name = entry.name() if callable(entry.name) else entry.name
                 if name in shapes:
                     symbols[symbol] = shapes[name]
-        lines = (self.line_of(guard) for guard in environment.guards if _broken(guard.expr, symbols))
-        return next((line for line in lines if line is not None), None)
+        for guard in environment.guards:
+            if _broken(guard.expr, symbols) and (line := self.line_of(guard)) is not None:
+                return line, self.unrolls(guard)
+        return None, False
 
     def forget(self) -> None:
         """Let go of what torch would keep: operations on symbolic sizes, cached in a ring that nothing frees."""
@@ -305,11 +405,15 @@ def _bound(deployment: Deployment, inputs: Mapping[str, Any]) -> Iterator[tuple[
     try:
         yield tuple(clone(dict(inputs)).values())
     finally:
-        if had:
-            model.__dict__["forward"] = before
-        else:
-            model.__dict__.pop("forward", None)
-        deployment.restore()
+        # Another export may have bound its own, once this one was given up.
+        if model.__dict__.get("forward") is forward:
+            if had:
+                model.__dict__["forward"] = before
+            else:
+                del model.__dict__["forward"]
+        # Whoever gave it up has done so, and may have gone on with the model.
+        if not _given_up():
+            deployment.restore()
 
 
 def _dynamic_shapes(
@@ -442,6 +546,14 @@ def _refusal(deployment: Deployment, error: Exception) -> Unsupported:
             line = _returned_at(deployment)
         break
     else:
+        scripted = next(
+            (name for name, part in deployment.model.named_modules() if isinstance(part, torch.jit.ScriptModule)), None
+        )
+        if scripted is not None:
+            deployment.metrics["refusal"] = "scripted module"
+            what = f"{scripted!r} is a scripted module" if scripted else "the model is a scripted module"
+            remedy = "put the plain nn.Module in its place: torch.jit.script belongs to the deployment, after the export"
+            return Unsupported(f"{_REFUSED}{what}, which it does not take", line=line, hint=remedy)
         kind, hint = "other", "see torch.export.draft_export, which lists everything that stands in its way"
         cause = root_cause(_ADVICE.sub("", str(error)).strip() or type(error).__name__)
         if not cause.startswith(type(error).__name__):
@@ -472,6 +584,8 @@ class _Probe:
     mismatches: Sequence[Mismatch] = ()
     error: Exception | None = None
     line: source.Line | None = None
+    unrolled: bool = False
+    fast_path: bool = False
 
 
 def _judge(deployment: Deployment, artefact: Exported, attempt: _Attempt) -> None:
@@ -493,7 +607,7 @@ def _judge(deployment: Deployment, artefact: Exported, attempt: _Attempt) -> Non
     able: dict[str, int] = {}
     for dim, size in attempt.sizes.items():
         probes = {other: _probed(deployment, artefact, attempt, {dim: other}) for other in _others(size, deployment, dim)}
-        classes[dim] = _class_of(probes)
+        classes[dim] = _class_of(probes, attempt.sizes[dim], static=_is_static(deployment, attempt, dim))
         if classes[dim] == "dynamic":
             equal = [other for other, probe in probes.items() if probe.kind == "equal"]
             able[dim] = next((other for other in equal if other > 1), 1)
@@ -509,19 +623,34 @@ def _judge(deployment: Deployment, artefact: Exported, attempt: _Attempt) -> Non
                 f"the exported program refuses {where} together, though right at each alone: {_reason(probe)}",
                 line=probe.line,
                 where="specialised at",
-                hint=_KEEP,
+                hint=_remedy(probe, "partial"),
             )
     deployment.metrics["export_dims"] = classes
 
 
 def _others(size: int, deployment: Deployment, dim: str) -> list[int]:
-    """Smaller, larger, one and the next; within the limit."""
+    """Smaller, larger, one, the next, and the double, which keeps what divides the size; within the limit."""
     limit = deployment.limits.get(dim)
-    sizes = dict.fromkeys((max(size // 2, 1), 2 * size + 1, 1, size + 1))
+    sizes = dict.fromkeys((max(size // 2, 1), 2 * size + 1, 1, size + 1, 2 * size))
     return [other for other in sizes if other != size and (limit is None or other <= limit)]
 
 
-def _class_of(probes: Mapping[int, _Probe]) -> str:
+def _is_static(deployment: Deployment, attempt: _Attempt, dim: str) -> bool:
+    """Whether the program holds a dim as a constant wherever its inputs have it."""
+    shapes = [node.meta["val"].shape for node in attempt.program.graph.nodes if _is_input(attempt.program, node)]
+    axes = [deployment.dims.get(path, {}) for path, _ in tensors(dict(attempt.inputs))]
+    if len(shapes) != len(axes):
+        return False
+    sizes = [shape[axis] for shape, named in zip(shapes, axes, strict=True) for axis, name in named.items() if name == dim]
+    # A dim left to torch stays a symbol, of which torch knows the number.
+    return bool(sizes) and all(isinstance(size, int) or size.node.maybe_as_int() is not None for size in sizes)
+
+
+def _is_input(program: ExportedProgram, node: torch.fx.Node) -> bool:
+    return node.op == "placeholder" and node.name in program.graph_signature.user_inputs and hasattr(node.meta["val"], "shape")
+
+
+def _class_of(probes: Mapping[int, _Probe], size: int, *, static: bool) -> str:
     kinds = {probe.kind for probe in probes.values()} - {"outside"}
     if not kinds:
         return "untested"
@@ -529,7 +658,9 @@ def _class_of(probes: Mapping[int, _Probe]) -> str:
         return "unsafe"
     if kinds == {"equal"}:
         return "dynamic"
-    return "fixed" if kinds == {"raises"} else "partial"
+    # Refusals of smaller sizes alone do not tell: others may be outside the model's domain, and larger ones accepted.
+    larger = any(other > size for other, probe in probes.items() if probe.kind == "raises")
+    return "fixed" if kinds == {"raises"} and (larger or static) else "partial"
 
 
 def _probed(deployment: Deployment, artefact: Exported, attempt: _Attempt, sizes: Mapping[str, int]) -> _Probe:
@@ -537,7 +668,7 @@ def _probed(deployment: Deployment, artefact: Exported, attempt: _Attempt, sizes
     inputs = deployment.resized({**attempt.sizes, **sizes})
     probe = _compared(deployment, artefact, inputs)
     if probe.kind == "raises":
-        probe.line = attempt.log.broken_at(_shape_names(inputs))
+        probe.line, probe.unrolled = attempt.log.broken_at(_shape_names(inputs))
     return probe
 
 
@@ -560,7 +691,23 @@ def _compared(deployment: Deployment, artefact: Exported, inputs: Mapping[str, A
     mismatches = deployment.compare(actual, expected)
     if mismatches and deployment.compare(deployment.eager(inputs), expected):
         return _Probe("outside")
-    return _Probe("wrong" if mismatches else "equal", mismatches)
+    if not mismatches:
+        return _Probe("equal")
+    return _Probe("wrong", mismatches, fast_path=_only_fast_path(deployment, inputs, actual))
+
+
+def _only_fast_path(deployment: Deployment, inputs: Mapping[str, Any], actual: Any) -> bool:
+    """Whether outputs are not eager's, and would be without the fast path of torch's own encoder."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    if not fast or not any(isinstance(part, torch.nn.TransformerEncoderLayer) for part in deployment.model.modules()):
+        return False
+    try:
+        if not deployment.compare(actual, deployment.eager(inputs)):
+            return False
+        torch.backends.mha.set_fastpath_enabled(False)
+        return not deployment.compare(actual, deployment.eager(inputs))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _finite(leaf: torch.Tensor) -> bool:
@@ -621,6 +768,13 @@ def _say(deployment: Deployment, attempt: _Attempt, dim: str, kind: str, probes:
         )
         return
     refused = [other for other, probe in probes.items() if probe.kind == "raises"]
+    if kind == "untested" and rule == "dynamic":
+        tried = f"eager takes none of {', '.join(map(str, probes))}" if probes else "its limit leaves no other size"
+        deployment.note(
+            f"{dim} is untested in the exported program, declared dynamic: exported at {size}, and {tried}",
+            hint=f"give the test inputs at a size of {dim} that has others beside it, or declare it fixed",
+            details=details,
+        )
     if not refused or rule == "fixed":
         return
     first = probes[refused[0]]
@@ -629,13 +783,25 @@ def _say(deployment: Deployment, attempt: _Attempt, dim: str, kind: str, probes:
     about: dict[str, Any] = {
         "line": refusal.line if refusal else first.line,
         "where": "specialised at",
-        "hint": refusal.hint if refusal else _KEEP,
+        "hint": refusal.hint if refusal else _remedy(first, kind),
         "details": details,
     }
     asked = ", declared dynamic" if rule == "dynamic" else ""
     others = ", ".join(map(str, refused))
     message = f"{dim} is {kind} in the exported program{asked}: exported at {size}, it refuses {others}: {reason}"
     (deployment.fail if rule == "dynamic" else deployment.note)(message, **about)
+
+
+_EQUAL_SIZES = re.compile(r"Guard failed: \S+\.size\(\)\[\d+\] == \S+\.size\(\)\[\d+\]$")
+
+
+def _remedy(probe: _Probe, kind: str) -> str:
+    """What to do about a refusal of another size."""
+    if probe.unrolled:
+        return _UNROLLED
+    if _EQUAL_SIZES.match(_reason(probe)):
+        return _ONE_DIM
+    return _CONDITION if kind == "partial" else _KEEP
 
 
 def _reason(probe: _Probe) -> str:
@@ -646,6 +812,10 @@ def _reason(probe: _Probe) -> str:
 
 
 _HIDDEN = "look for code that behaves otherwise while exporting, or that hides a size from the graph"
+_FAST_PATH = (
+    "let nothing depend on padded positions, and compare without the fast path: torch.backends.mha.set_fastpath_enabled(False) "
+    "in the test or its conftest.py"
+)
 _NEVER_ONE = (
     "torch.export takes a dynamic size for never 1, and checks nothing: write the forward without a special case for 1, "
     "or let it refuse 1"
@@ -657,6 +827,6 @@ def _fail_wrong(deployment: Deployment, message: str, probe: _Probe, details: Ma
     deployment.fail(
         f"{message}: {mismatch.label} by {mismatch.text}",
         path=mismatch.path,
-        hint=hint,
+        hint=_FAST_PATH if probe.fast_path else hint,
         details={**details, **mismatch.details()},
     )

@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 
 from .. import source
 from ..diagnosis.hints import hint_for, root_cause
+from ..errors import GateError
 from .base import Missing, Unsupported
 
 if TYPE_CHECKING:
@@ -47,13 +48,17 @@ _MOST_SAID = 1 << 20
 _ERROR = re.compile(r"\berror\b|cannot find|not found|undefined reference", re.IGNORECASE)
 _UNKNOWN_OP = re.compile(r"Unknown builtin op: (\w+::\w+)")
 _UNKNOWN_CLASS = re.compile(r"Unknown type name '(__torch__\.torch\.classes\.[\w.]+)'")
+_NOT_ASCII = re.compile(r"ill formed octal specifier")
 _ORIGINAL = "Traceback of TorchScript, original code"
 
 _failed: dict[tuple[Path, str], Exception] = {}
 """By cache directory and program: why it could not be made. A compiler that fails once is not asked again."""
 
+_compiled: set[Path] = set()
+"""The programs that this process has compiled itself."""
 
-class ProgramFailed(Exception):
+
+class ProgramFailed(GateError):
     """The C++ program ended with an error. The first line is the cause, the others are torch's stack of the source."""
 
 
@@ -63,6 +68,8 @@ class Artefact:
 
     program: Path
     file: Path
+    cached: bool = False
+    """Whether the program was compiled by another session."""
 
 
 class _Deadline:
@@ -81,7 +88,7 @@ def missing() -> str | None:
     """What of a C++ compiler and torch's own headers is not there."""
     if sys.platform == "win32":
         return "the libtorch target is made for Linux and macOS"
-    if not (_TORCH / "include" / "torch" / "csrc" / "jit" / "api" / "module.h").is_file():
+    if not _is_file(_TORCH / "include" / "torch" / "csrc" / "jit" / "api" / "module.h"):
         return f"torch {torch.__version__} is installed without its C++ headers: install the wheel of PyPI or pytorch.org"
     if _compiler() is not None:
         return None
@@ -101,12 +108,17 @@ def build(deployment: Deployment) -> Artefact:
     deadline = _Deadline(deployment.timeout)
     file = deployment.directory / "model.pt"
     try:
-        torch.jit.save(deployment.module, str(file))
+        # Not by its path, which torch cannot decode everywhere.
+        with file.open("wb") as saved:
+            torch.jit.save(deployment.module, saved)
     except Exception as error:
         line = _line_of(deployment, "prim::PythonOp") or source.innermost(source.parse_stack(str(error)))
         hint = hint_for(str(error)) or "use torch operations only"
-        raise Unsupported(f"the trace cannot be saved: {root_cause(error)}", line=line, hint=hint) from error
-    return Artefact(program=_program(deadline), file=file)
+        # torch's advice, for a script, follows the cause.
+        cause = root_cause(error).removeprefix("RuntimeError: ").partition(". Remove calls to Python functions")[0]
+        raise Unsupported(f"the trace cannot be saved: {cause}", line=line, hint=hint) from error
+    program = _program(deadline)
+    return Artefact(program=program, file=file, cached=program not in _compiled)
 
 
 def run(artefact: Artefact, deployment: Deployment, inputs: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -121,25 +133,48 @@ def run(artefact: Artefact, deployment: Deployment, inputs: Sequence[Mapping[str
     deadline = _Deadline(deployment.timeout)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=deployment.directory))
     given = folder / "inputs.pt"
-    torch.save([tuple(_plain(value) for value in sample.values()) for sample in inputs], given)
-    command = [str(artefact.program), str(artefact.file), str(given), str(folder), str(torch.get_num_threads())]
+    with given.open("wb") as opened:
+        torch.save([tuple(_plain(value) for value in sample.values()) for sample in inputs], opened)
     try:
-        code, said = _execute(command, folder=folder, seconds=deadline.left, environment=_with_torch_libraries())
-    except subprocess.TimeoutExpired:
-        what = f"the C++ program did not end within {deadline.seconds:g} seconds"
-        raise TimeoutError(f"{what}; it was {_doing(_last_line(folder / 'at'), len(inputs))}") from None
-    except OSError as error:
-        raise _useless(artefact.program, str(error)) from error
+        code = _started(artefact.program, artefact.file, folder, deadline, count=len(inputs))
+    except Missing:
+        if not artefact.cached:
+            raise
+        # It is damaged, or the libraries are others than those it was made with.
+        _failed.pop((artefact.program.parent, artefact.program.name), None)
+        code = _started(_program(deadline), artefact.file, folder, deadline, count=len(inputs))
     at = _last_line(folder / "at")
-    if not at:
-        raise _useless(artefact.program, _first_error(said) if code >= 0 else f"ended by {_signal(-code)}")
     if code and at != "end":
         text = _text_of(folder / "error")
         _refuse(deployment, code, text, _doing(at, len(inputs)))
     if code:
         how = f"ended by {_signal(-code)}" if code < 0 else f"status {code}"
         deployment.note(f"the C++ program gave all outputs, and then stumbled while it ended: {how}")
-    return [torch.jit.load(str(folder / f"{index}.pt")).value for index in range(len(inputs))]
+    outputs = []
+    for index in range(len(inputs)):
+        with (folder / f"{index}.pt").open("rb") as opened:
+            outputs.append(torch.jit.load(opened).value)
+    return outputs
+
+
+def _started(program: Path, file: Path, folder: Path, deadline: _Deadline, *, count: int) -> int:
+    """Run the program to its end: its status.
+
+    Raises:
+        Missing: it does not even start.
+        TimeoutError: it does not end.
+    """
+    command = [str(program), str(file), str(folder / "inputs.pt"), str(folder), str(torch.get_num_threads())]
+    try:
+        code, said = _execute(command, folder=folder, seconds=deadline.left, environment=_with_torch_libraries())
+    except subprocess.TimeoutExpired:
+        what = f"the C++ program did not end within {deadline.seconds:g} seconds"
+        raise TimeoutError(f"{what}; it was {_doing(_last_line(folder / 'at'), count)}") from None
+    except OSError as error:
+        raise _useless(program, str(error)) from error
+    if not _last_line(folder / "at"):
+        raise _useless(program, _first_error(said) if code >= 0 else f"ended by {_signal(-code)}")
+    return code
 
 
 # The program
@@ -159,6 +194,14 @@ def _own_folder() -> Path:
     folder = tempfile.mkdtemp(prefix="pytest-torchscript-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file, as far as this user may look; before Python 3.14 a closed folder raises."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _writable(folder: Path) -> bool:
@@ -208,19 +251,19 @@ def _program(deadline: _Deadline) -> Path:
     if compiler is None:
         raise Missing("the C++ compiler is gone")
     name, folder = _name(compiler), cache_folder()
-    if folder is None or not ((folder / name).is_file() or _writable(folder)):
+    if folder is None or not (_is_file(folder / name) or _writable(folder)):
         folder = _own_folder()
     program = folder / name
     if (folder, name) in _failed:
         error = _failed[folder, name]
         raise type(error)(*error.args)
-    if program.is_file():
+    if _is_file(program):
         return program
     waited = False
     try:
         with FileLock(folder / f"{name}.lock", timeout=deadline.left):
             waited = deadline.left < deadline.seconds / 2
-            if not program.is_file():
+            if not _is_file(program):
                 _compile(compiler, program, deadline)
     except Timeout:
         message = f"another process has been compiling the C++ program for {deadline.seconds:g} seconds, and is not done"
@@ -250,8 +293,9 @@ def _compile(compiler: Sequence[str], program: Path, deadline: _Deadline) -> Non
                 raise TimeoutError(message) from None
             except OSError as error:
                 raise Missing(f"the C++ compiler {compiler[0]} cannot be started: {error}") from error
-            if code == 0 and made.is_file():
+            if code == 0 and _is_file(made):
                 os.replace(made, program)
+                _compiled.add(program)
                 return
             if f"-std={standard}" not in said:
                 break
@@ -369,13 +413,18 @@ def _refuse(deployment: Deployment, code: int, text: str, doing: str) -> None:
             f"C++ knows no class {name!r}: a library that the program does not link registers it",
             hint="deploy with the library that registers it (the gate links torch alone), or keep to tensors",
         )
+    if _NOT_ASCII.search(text):
+        raise Unsupported(
+            "the saved trace cannot be loaded, in Python neither: see the check roundtrip",
+            hint="give parameters, buffers and submodules names in ASCII letters",
+        )
     cause = root_cause(text).removeprefix("RuntimeError: ")
     stack = text.partition(_ORIGINAL)[2].partition("\n")[2]
     raise ProgramFailed(f"C++ fails while {doing}: {cause}\n{stack}".rstrip())
 
 
 def _useless(program: Path, reason: str) -> Missing:
-    """For a program that does not start: remembered, and taken out of the cache for the next session to compile anew."""
+    """For a program that does not start: remembered, and taken out of the cache to be compiled anew."""
     error = Missing(f"the compiled C++ program does not start: {reason}")
     _failed[program.parent, program.name] = error
     with contextlib.suppress(OSError):

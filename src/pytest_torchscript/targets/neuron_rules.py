@@ -22,7 +22,7 @@ from ..diagnosis.ops import OperationLog, first_difference
 from ..result import Finding, Status
 from ..subject.inputs import BATCH, Dims, FreshValues, mapped, mask_inverted
 from ..subject.outputs import describe, join, map_tensors, tensors
-from .base import FAIL, WARN, Rule
+from .base import FAIL, WARN, NotJudged, Rule
 from .deployment import Deployment
 
 __all__ = ["RULES"]
@@ -33,6 +33,20 @@ _INTEGERS = {torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, tor
 
 _TRACE_API = "AWS Neuron documentation, torch_neuronx.trace"
 _STATIC = "AWS Neuron compiler error NCC_EMOD025: dynamic shape is not supported"
+
+_META = "meta weights"
+_UNTRACED = "no trace was made"
+_NO_BATCH = "no axis of the inputs is known to be the batch: declare dims="
+
+
+def _unanswered(deployment: Deployment, name: str) -> str | None:
+    """Why a check before this one gave no answer; None where it passed or failed."""
+    result = deployment.results.get(name)
+    if result is None:
+        return f"the check {name} was not run"
+    if result.status in (Status.PASSED, Status.FAILED):
+        return None
+    return result.reason or f"the check {name} was skipped"
 
 
 # The traced program
@@ -152,7 +166,7 @@ def _in_program(look: Callable[[_Program], Iterable[_Place]]) -> Callable[[Deplo
     def check(deployment: Deployment) -> list[Finding]:
         program = _Program.of(deployment)
         if program is None:
-            return []
+            raise NotJudged("nothing can be traced")
         by_line: dict[source.Line | None, _Place] = {}
         for place in look(program):
             by_line.setdefault(deployment.line_of(place.node), place)
@@ -175,8 +189,11 @@ def _in_program(look: Callable[[_Program], Iterable[_Place]]) -> Callable[[Deplo
 def _repeated(name: str, message: str, hint: str) -> Callable[[Deployment], list[Finding]]:
     def check(deployment: Deployment) -> list[Finding]:
         """Repeat the failure of another check in a sentence, at its line."""
-        result = deployment.results.get(name)
-        if result is None or result.status is not Status.FAILED:
+        unanswered = _unanswered(deployment, name)
+        if unanswered:
+            raise NotJudged(unanswered)
+        result = deployment.results[name]
+        if result.status is not Status.FAILED:
             return []
         found = next((finding for finding in result.findings if finding.line is not None), None) or Finding(message="")
         return [replace(found, message=f"{message}: see {name}", path=None, hint=hint, details={})]
@@ -316,14 +333,18 @@ def _shape_varies(deployment: Deployment) -> list[Finding]:
 
     Where the program depends on values as a whole, or the first such operation is one that always does, another rule says so.
     """
-    if deployment.without_weights or deployment.status("values") is Status.FAILED:
-        return []
+    if deployment.without_weights:
+        raise NotJudged(_META)
+    if deployment.status("values") is Status.FAILED:
+        raise NotJudged("values failed")
     first = _shape_log(deployment, deployment.inputs)
-    if first is None:
-        return []
-    for inputs in _other_values(deployment):
+    compared = 0
+    for inputs in _other_values(deployment) if first else ():
         other = _shape_log(deployment, inputs)
-        for index, (mine, theirs) in enumerate(zip(first.steps, other.steps if other else (), strict=False)):
+        if first is None or other is None:
+            continue
+        compared += 1
+        for index, (mine, theirs) in enumerate(zip(first.steps, other.steps, strict=False)):
             if mine.name != theirs.name:
                 break
             if mine.shapes == theirs.shapes:
@@ -338,6 +359,8 @@ def _shape_varies(deployment: Deployment) -> list[Finding]:
             gives = f"give {mine.name.strip('_')} two shapes" if line else "are answered in two shapes"
             hint = "compute at the full size and mask what is not wanted; no size may come from a value"
             return [deployment.finding(f"two inputs of the same shape {gives}{shapes}", line=line, hint=hint)]
+    if not compared:
+        raise NotJudged("the model takes no other values than these")
     return []
 
 
@@ -354,6 +377,8 @@ def _named_already(deployment: Deployment, line: source.Line | None) -> bool:
 
 def _max_length(deployment: Deployment) -> Iterator[Finding]:
     """A traced length beyond what the model's config allows: its position tables end there."""
+    if deployment.limits and not deployment.limits.keys() & deployment.sizes.keys():
+        raise NotJudged("no axis of the inputs is known to be a sequence: declare dims=")
     for dim, limit in deployment.limits.items():
         size = deployment.sizes.get(dim)
         if size is not None and size > limit:
@@ -405,8 +430,9 @@ def _inputs(deployment: Deployment) -> Iterator[Finding]:
 
 def _outputs(deployment: Deployment) -> Iterator[Finding]:
     """Outputs other than tensors and nested tuples, lists or dicts of them."""
-    if deployment.status("eager") is not Status.PASSED:
-        return
+    unanswered = _unanswered(deployment, "eager")
+    if unanswered:
+        raise NotJudged(unanswered)
     unlike = list(_unlike(deployment.expected, "", mappings=True))
     if not unlike:
         return
@@ -433,7 +459,7 @@ def _unused_input(deployment: Deployment) -> Iterator[Finding]:
     # The graph of a model that cannot be traced lacks the outputs that stand in the way, and what computes them.
     program = _Program.of(deployment) if deployment.module is not None else None
     if program is None:
-        return
+        raise NotJudged(_UNTRACED)
     unused: list[tuple[str, str]] = []
     for path, value in program.inputs.items():
         users = {use.user.kind() for use in value.uses()}
@@ -471,6 +497,14 @@ def _shares(program: _Program, node: Any, value: Any, output: Any) -> bool:
     return _operation(node) not in ("reshape", "contiguous", "flatten", "ravel") or _is_contiguous(value)
 
 
+_DROPOUTS = ("aten::dropout_", "aten::alpha_dropout_", "aten::feature_dropout_", "aten::feature_alpha_dropout_")
+
+
+def _writes(node: Any, values: list[Any]) -> bool:
+    """Whether an operation in place changes anything: dropout outside of training does not."""
+    return node.kind() not in _DROPOUTS or values[2].toIValue() is not False
+
+
 def _in_place_input(program: _Program) -> Iterator[_Place]:
     """Writes into an input, or into a view of one."""
     shared = {value.debugName(): path for path, value in program.inputs.items()}
@@ -489,7 +523,7 @@ def _in_place_input(program: _Program) -> Iterator[_Place]:
             path = shared.get(value.debugName())
             if path is None or argument.alias_info is None:
                 continue
-            if argument.alias_info.is_write:
+            if argument.alias_info.is_write and _writes(node, values):
                 message = f"{_operation(node)} writes into the input {path!r}, which stays as it was on the device"
                 yield _Place(node, message, "work on a copy: clone(), or the operation without the trailing underscore")
             for result, output in zip(schema.returns, node.outputs(), strict=False):
@@ -514,14 +548,27 @@ def _integer_topk(program: _Program) -> Iterator[_Place]:
             yield _Place(node, "topk of integers", "take topk of x.float(), and turn the values back")
 
 
+def _combining(node: Any) -> str | None:
+    """What a scatter is called that combines what meets in one place; None for any other operation."""
+    name = _operation(node).removesuffix("_")
+    inputs = list(node.inputs())
+    if not node.kind().startswith("aten::"):
+        return None
+    if name in ("scatter_reduce", "scatter_add", "index_add", "index_reduce"):
+        return name
+    if name == "scatter" and len(inputs) == 5:
+        return "scatter with reduce="
+    if name in ("index_put", "index_put_impl") and inputs[3].toIValue() is True:
+        return "index_put with accumulate=True"
+    return None
+
+
 def _integer_scatter_reduce(program: _Program) -> Iterator[_Place]:
-    """``scatter_reduce``, ``scatter_add`` and ``scatter`` with a reduction, of integers or booleans."""
-    always = ("scatter_reduce", "scatter_add")
+    """Scatters that combine integers or booleans: with a reduction, added, or accumulated."""
     for node in program.nodes:
-        name = node.kind().removeprefix("aten::").removesuffix("_")
-        reduces = name in always or (name == "scatter" and len(list(node.inputs())) == 5)
-        if node.kind().startswith("aten::") and reduces and _of_integers(program, node):
-            yield _Place(node, f"{name} with a reduction of integers or booleans", "scatter floats: x.float(), source.float()")
+        called = _combining(node)
+        if called and _of_integers(program, node):
+            yield _Place(node, f"{called} combines integers or booleans", "scatter floats: x.float(), source.float()")
 
 
 _NO_TRANSFORM = ("aten::fft_fftfreq", "aten::fft_rfftfreq", "aten::fft_fftshift", "aten::fft_ifftshift")
@@ -615,7 +662,18 @@ def _largest(tensor: torch.Tensor) -> int | None:
     return value if _beyond(value) else None
 
 
-def _int64_range(deployment: Deployment) -> list[Finding]:
+def _unread(program: _Program, value: Any, given: Mapping[str, torch.Tensor]) -> bool:
+    """Whether a value of int64 is an input or a weight of which the numbers are not known."""
+    if program.dtype(value) is not torch.int64:
+        return False
+    for path, entry in program.inputs.items():
+        if entry.debugName() == value.debugName():
+            return path not in given or given[path].is_meta
+    tensor = program.tensor(value)
+    return tensor.is_meta if tensor is not None else value.node().kind() in ("prim::Param", "prim::GetAttr")
+
+
+def _int64_range(deployment: Deployment) -> Iterator[Finding]:
     """Values of int64 that 32 bits do not hold, among inputs, constants, weights and outputs."""
     inputs = {path: value for path, tensor in tensors(deployment.inputs) if (value := _largest(tensor)) is not None}
     outputs = {path: value for path, tensor in tensors(deployment.expected) if (value := _largest(tensor)) is not None}
@@ -635,7 +693,17 @@ def _int64_range(deployment: Deployment) -> list[Finding]:
             if path in outputs:
                 yield _Place(value.node(), f"output {path!r} holds {outputs[path]}, beyond int32", hint)
 
-    return _in_program(look)(deployment)
+    yield from _in_program(look)(deployment)
+    program = _Program.of(deployment)
+    if program is None:
+        return
+    given = dict(tensors(deployment.inputs))
+    read = [value for node in program.nodes if not node.kind().startswith("prim::") for value in node.inputs()]
+    if any(_unread(program, value, given) for value in read):
+        raise NotJudged(_META if deployment.without_weights else _UNTRACED)
+    unanswered = _unanswered(deployment, "eager")
+    if unanswered and any(program.dtype(value) is torch.int64 for value in _returned(program.graph)):
+        raise NotJudged(unanswered)
 
 
 def _held(program: _Program, value: Any, inputs: Mapping[str, int]) -> int | None:
@@ -686,8 +754,19 @@ def _dynamic_batch(deployment: Deployment) -> Iterator[Finding]:
         )
         return
     if deployment.without_weights:
-        return
-    yield from _dependent_rows(deployment) or _other_batch(deployment)
+        raise NotJudged(_META)
+    unjudged = None
+    for look in (_dependent_rows, _other_batch):
+        try:
+            findings = look(deployment)
+        except NotJudged as reason:
+            unjudged = unjudged or reason
+            continue
+        yield from findings
+        if findings:
+            return
+    if unjudged is not None:
+        raise unjudged
 
 
 def _row(inputs: Mapping[str, Any], index: int) -> Mapping[str, Any]:
@@ -700,52 +779,87 @@ def _dependent_rows(deployment: Deployment) -> list[Finding]:
     inputs = deployment.inputs
     if next(tensor for _, tensor in tensors(inputs)).shape[0] == 1:
         if BATCH not in deployment.sizes:
-            return []
+            raise NotJudged(_NO_BATCH)
         inputs = deployment.resized({BATCH: 2})
     size = next(tensor for _, tensor in tensors(inputs)).shape[0]
     try:
         together = deployment.eager(inputs)
     except Exception:  # noqa: BLE001 - a batch of two is outside the model's domain: nothing to compare
-        return []
+        raise NotJudged(f"eager refuses a batch of {size}") from None
     for path, tensor in tensors(together):
         if not tensor.ndim or tensor.shape[0] != size:
             message = f"output {path!r} has shape {tuple(tensor.shape)}: dim 0 is not the batch of {size}"
-            return [deployment.finding(message, line=_differs_at(deployment, inputs, 0), path=path, hint=hint)]
+            line, where = _differs_at(deployment, inputs, 0, path)
+            return [deployment.finding(message, line=line, where=where, path=path, hint=hint)]
     for index in (0, size - 1):
         try:
             alone = deployment.eager(_row(inputs, index))
         except Exception:  # noqa: BLE001 - one row is outside the model's domain: nothing to compare
-            return []
+            raise NotJudged("eager refuses a single row") from None
         rows = map_tensors(lambda tensor, at=index: tensor[at : at + 1], together)
         for mismatch in deployment.compare(alone, rows):
             message = f"the answer for a row depends on the other rows of its batch: {mismatch.label} by {mismatch.text}"
-            line = _differs_at(deployment, inputs, index)
-            return [deployment.finding(message, line=line, path=mismatch.path, hint=hint, details=mismatch.details())]
+            line, where = _differs_at(deployment, inputs, index, mismatch.path)
+            details = mismatch.details()
+            return [deployment.finding(message, line=line, where=where, path=mismatch.path, hint=hint, details=details)]
     return []
 
 
-def _differs_at(deployment: Deployment, inputs: Mapping[str, Any], index: int) -> source.Line | None:
-    """The first operation that gives a row something else alone than in its batch."""
+def _differs_at(
+    deployment: Deployment, inputs: Mapping[str, Any], index: int, path: str
+) -> tuple[source.Line | None, str | None]:
+    """The first operation that gives a row something else alone than in its batch; failing that, what computes ``path``."""
     logs = []
     for chosen in (_row(inputs, index), inputs):
         log = OperationLog()
         try:
             log.record(lambda chosen=chosen: deployment.eager(chosen))  # type: ignore[misc]
-        except Exception:  # noqa: BLE001 - no line to name then
-            return None
+        except Exception:  # noqa: BLE001 - no operations to compare then
+            break
         logs.append(log)
-    operation = first_difference(*logs, crop=True, at_start=index > 0, slack=1e-3)
-    return operation.line if operation else None
+    if len(logs) == 2:
+        alone, together = logs
+        differing = first_difference(alone, together, crop=True, at_start=index > 0, slack=1e-3)
+        for mine, theirs in zip(alone.operations, together.operations, strict=False):
+            if mine is differing:
+                break
+            if any(_rows_meet(*pair) for pair in zip(mine.results, theirs.results, strict=False)):
+                differing = mine
+                break
+        if differing is not None and differing.line is not None:
+            return differing.line, None
+    return _computed_at(deployment, path), "computed at"
+
+
+def _rows_meet(alone: torch.Tensor, together: torch.Tensor) -> bool:
+    """Whether a result grows with the batch along two axes: rows against rows. Cropped to one row, it looks the same."""
+    return alone.ndim == together.ndim and sum(a != b for a, b in zip(alone.shape, together.shape, strict=True)) > 1
+
+
+def _computed_at(deployment: Deployment, path: str) -> source.Line | None:
+    """The line of the operation in the program that gives an output."""
+    program = _Program.of(deployment)
+    paths = [name for name, _ in tensors(deployment.expected)]
+    values = list(_returned(program.graph)) if program else []
+    if path not in paths or len(values) != len(paths):
+        return None
+    return deployment.line_of(values[paths.index(path)].node())
 
 
 def _other_batch(deployment: Deployment) -> list[Finding]:
     """A program that is silently wrong for another number of rows."""
-    if deployment.module is None or BATCH not in deployment.sizes:
-        return []
+    if deployment.module is None:
+        raise NotJudged(_UNTRACED)
+    if BATCH not in deployment.sizes:
+        raise NotJudged(_NO_BATCH)
     size = deployment.sizes[BATCH] + 1
     inputs = deployment.resized({BATCH: size})
     try:
-        mismatches = deployment.compare(deployment.traced(inputs), deployment.eager(inputs))
+        expected = deployment.eager(inputs)
+    except Exception:  # noqa: BLE001 - that batch is outside the model's domain: nothing to compare
+        raise NotJudged(f"eager refuses a batch of {size}") from None
+    try:
+        mismatches = deployment.compare(deployment.traced(inputs), expected)
     except Exception:  # noqa: BLE001 - a loud refusal is no wrong answer
         return []
     for mismatch in mismatches:
@@ -776,7 +890,12 @@ RULES: tuple[Rule, ...] = (
     _rule("inputs", FAIL, _inputs, f"{_TRACE_API}: example_inputs"),
     _rule("outputs", FAIL, _outputs, f"{_TRACE_API}: what the traced function may return"),
     _rule("integer-topk", FAIL, _in_program(_integer_topk), "AWS Neuron compiler error NCC_EVRF013"),
-    _rule("integer-scatter-reduce", FAIL, _in_program(_integer_scatter_reduce), "AWS Neuron compiler error NCC_EVRF016"),
+    _rule(
+        "integer-scatter-reduce",
+        FAIL,
+        _in_program(_integer_scatter_reduce),
+        "AWS Neuron compiler errors NCC_EVRF016, NCC_EVRF060",
+    ),
     _rule("fft", FAIL, _in_program(_fft), "AWS Neuron compiler error NCC_EVRF001: unsupported operator"),
     _rule("triangular-solve", FAIL, _in_program(_triangular_solve), "AWS Neuron compiler errors NCC_EVRF001, NCC_EUOC002"),
     _rule("dynamic-batch", FAIL, _dynamic_batch, "AWS Neuron documentation, torch_neuronx.dynamic_batch"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import ctypes
 import io
 import sys
 import threading
@@ -77,6 +78,8 @@ def in_own_thread(function: Callable[[], Any], *, timeout: float | None = None) 
     thread.start()
     thread.join(timeout)
     if thread.is_alive():
+        # Ends what waits or loops in Python, as soon as it runs there again; a system call goes on.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
         raise StillRunning(f"still running after {timeout:g} seconds")
     if failure and timeout is None and isinstance(failure[0], AttributeError) and "_thread._local" in str(failure[0]):
         return function()
