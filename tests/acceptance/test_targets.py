@@ -188,32 +188,41 @@ def test_discover_judges_by_it(run_suite: PytestRuns) -> None:
 # Bad input
 
 
-@pytest.mark.parametrize(
-    ("marker", "says"),
-    [
-        ("target='neurn'", "unknown target 'neurn'; did you mean 'neuron'?"),
-        ("target='halve'", "unknown target 'halve'; did you mean 'half'?"),
-        ("target='half', level=3", "level must be 1 or 2, not 3"),
-        ("target='half', levle=2", "unknown argument 'levle'; did you mean 'level'?"),
-        ("level=2", "level is an argument of target 'half', and this gate is for 'torchscript'"),
-        ("target='neuron', dynamic_batch='maybe'", "dynamic_batch must be True or False, not 'maybe'"),
-        (
-            "target='half', dynamic_batch=True",
-            "dynamic_batch is an argument of target 'neuron' and 'neuron-inf1', and this gate is for 'half'",
-        ),
-    ],
-)
-def test_a_bad_target_is_a_usage_error(run_suite: PytestRuns, mode: tuple[str, ...], marker: str, says: str) -> None:
-    """At collection, with the test, the argument and the nearest name."""
-    run = run_suite(suite(f"@pytest.mark.torchscript({marker})\ndef test_it(): ...\n"), *mode)
+BAD = {
+    "target='neurn'": "unknown target 'neurn'; did you mean 'neuron'?",
+    "target='halve'": "unknown target 'halve'; did you mean 'half'?",
+    "target='half', level=3": "level must be 1 or 2, not 3",
+    "target='half', levle=2": "unknown argument 'levle'; did you mean 'level'?",
+    "level=2": "level is an argument of target 'half', and this gate is for 'torchscript'",
+    "target='neuron', dynamic_batch='maybe'": "dynamic_batch must be True or False, not 'maybe'",
+    "target='half', dynamic_batch=True": (
+        "dynamic_batch is an argument of target 'neuron' and 'neuron-inf1', and this gate is for 'half'"
+    ),
+}
+
+
+def test_bad_targets_are_a_usage_error(run_suite: PytestRuns, mode: tuple[str, ...]) -> None:
+    """At collection and all at once, each with its test, the argument and the nearest name."""
+    tests = (f"@pytest.mark.torchscript({marker})\ndef test_{number}(): ...\n" for number, marker in enumerate(BAD))
+    run = run_suite({"conftest.py": HALF, "test_it.py": "import pytest\n" + "\n".join(tests)}, *mode)
     assert run.code == pytest.ExitCode.USAGE_ERROR
-    assert "test_it.py::test_it: @pytest.mark.torchscript: " in run.text
-    assert says in run.text
+    for number, says in enumerate(BAD.values()):
+        assert f"test_it.py::test_{number}: @pytest.mark.torchscript: {says}" in run.text
     assert not run.outcomes
     assert "Traceback" not in run.text
 
 
-TWICE = HALF.replace('name = "half"', 'name = "libtorch"')
+TWICE = """
+    from pytest_torchscript import Target
+
+
+    class Mine(Target):
+        name = "libtorch"
+
+
+    def pytest_torchscript_targets():
+        return Mine()
+"""
 RAISING = """
     def pytest_torchscript_targets():
         raise RuntimeError("no licence for the compiler")
@@ -238,7 +247,8 @@ def test_a_bad_hook_is_a_usage_error(
     run_suite: PytestRuns, mode: tuple[str, ...], conftest: str, says: str, option: tuple[str, ...]
 ) -> None:
     """One line that names the conftest, and no test runs."""
-    run = run_suite(suite("@pytest.mark.torchscript\ndef test_it(): ...\n", conftest), *option, *mode)
+    marked = "import pytest\n@pytest.mark.torchscript\ndef test_it(): ...\n"
+    run = run_suite({"conftest.py": conftest, "test_it.py": marked}, *option, *mode)
     assert run.code == pytest.ExitCode.USAGE_ERROR, run.text
     assert says in run.text
     assert "conftest.py" in run.text
@@ -256,8 +266,8 @@ def test_a_suite_without_gates_asks_no_hook(run_suite: PytestRuns) -> None:
 @pytest.mark.parametrize("seconds", ["0", "soon", "-1", "inf"])
 def test_a_bad_time_limit_is_a_usage_error(run_suite: PytestRuns, seconds: str) -> None:
     """It names the setting."""
-    files = suite("def test_it(): ...\n", **{"pytest.ini": f"[pytest]\ntorchscript_target_timeout = {seconds}\n"})
-    run = run_suite(files)
+    ini = f"[pytest]\ntorchscript_target_timeout = {seconds}\n"
+    run = run_suite({"pytest.ini": ini, "test_it.py": "def test_it(): ...\n"})
     assert run.code == pytest.ExitCode.USAGE_ERROR
     assert f"torchscript_target_timeout: must be a positive number of seconds, not '{seconds}'" in run.text
 
