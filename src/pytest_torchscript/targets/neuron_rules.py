@@ -598,7 +598,9 @@ def _sort(program: _Program) -> Iterator[_Place]:
     for node in program.nodes:
         if node.kind() in _SORTS:
             yield _Place(
-                node, f"values are sorted, by {_operation(node)}", "torch.topk of floats does the same and is supported"
+                node,
+                f"values are sorted, by {_operation(node)}",
+                "use torch.topk of floats, which AWS names as the way round it",
             )
 
 
