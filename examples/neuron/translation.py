@@ -2,8 +2,7 @@
 
 ``generate()`` grows the decoder's input by a token a step, and keeps a cache that grows too. Neuron compiles one shape, so
 both halves are wrapped: the text is padded to :data:`LENGTH`, what is translated so far as well, there is no cache, and of
-each step only the scores of the last token are returned. That computes every position anew in every step; for texts this
-short the device is still the faster one.
+each step only the scores of the last token are returned. The price is that every position is computed anew in every step.
 """
 
 from __future__ import annotations

@@ -451,9 +451,8 @@ class Gatekeeper:
             return outcome
         spec = GateSpec.merge(self._settings.override, self._settings.defaults)
         # What the option asks for, the marker has to say; what the configuration says holds for it as well.
-        asked = f"(target={', '.join(map(repr, spec.target))})" if self._settings.override else ""
-        if len(spec.target) > 1 and asked:
-            asked = f"(target={list(spec.target)!r})"
+        wanted = spec.target[0] if len(spec.target) == 1 else list(spec.target)
+        asked = f"(target={wanted!r})" if self._settings.override else ""
         candidates = []
         for call in body.observer.calls:
             try:
@@ -686,11 +685,11 @@ def sendable(text: str) -> str:
 
 
 def _cut_off(item: pytest.Item, request: Request, error: BaseException) -> GateResult:
+    from .diagnosis.hints import hint_for
+
     outcome = Outcome.SKIPPED if _is_skip(error) else Outcome.FAILED
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
         outcome = Outcome.CRASHED
-    from .diagnosis.hints import hint_for
-
     hint = hint_for(str(error)) if outcome is Outcome.FAILED else None
     reason = f"the gate was cut off: {type(error).__name__}: {error}" + (f"; remedy: {hint}" if hint else "")
     return GateResult(id=request.id, nodeid=item.nodeid, outcome=outcome, reason=reason)

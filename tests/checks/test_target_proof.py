@@ -110,6 +110,12 @@ def test_one_wrong_leaf_of_one_input_fails() -> None:
     assert finding.path == "hidden"
     assert finding.message.startswith("same gives another answer than eager (input 3 of 4): output 'hidden' by max abs 1 at")
     assert finding.details["sample"] == 3
+    assert (finding.file, finding.where, finding.source) == (
+        "tests/checks/test_target_proof.py",
+        "computed at",
+        "hidden = self.linear(x)",
+    )
+    assert finding.hint
 
 
 def test_a_leaf_that_is_always_wrong_is_told_once() -> None:
@@ -766,7 +772,15 @@ def test_weights_that_a_target_changes_are_put_back() -> None:
 
     model = Head()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    targets = Targets(by_name={**built_in().by_name, "halving": Halving(), "same": Same()})
+
+    class Next(Same):
+        def build(self, deployment: Deployment) -> Any:
+            # Halved model and halved trace would agree.
+            if not torch.equal(deployment.model.get_parameter("linear.weight"), before["linear.weight"]):
+                deployment.fail("the weights are another target's")
+            return deployment.module
+
+    targets = Targets(by_name={**built_in().by_name, "halving": Halving(), "same": Next()})
     spec = GateSpec.merge(parse_arguments((), {"target": ("halving", "same")}, targets.arguments))
     subject = gate.Subject(model=model, call=gate.call_of(model, (X,)))
     first, second = gate.judge(subject, spec, id="weights", root=str(ROOT), targets=targets).cells

@@ -24,7 +24,7 @@ from pytest_torchscript.subject.inputs import (
     pad,
     resize,
     shorten,
-    with_images,
+    with_guessed_axes,
 )
 
 INT, BOOL, FLOAT = torch.int64, torch.bool, torch.float32
@@ -161,7 +161,7 @@ def test_the_height_and_width_of_an_image_are_dims_on_request(
     inputs: Mapping[str, Any], convolves: bool, expected: dict[str, dict[int, str]]
 ) -> None:
     """Floats of few channels, or of any where the model convolves; what differs from input to input does not vary."""
-    dims = with_images(inputs, infer_dims(inputs), convolves=convolves)
+    dims = with_guessed_axes(inputs, infer_dims(inputs), convolves=convolves)
     assert {path: dict(axes) for path, axes in dims.axes.items()} == expected
 
 

@@ -297,3 +297,25 @@ def test_earlier_checks_are_known_by_name() -> None:
     trace, padding, own, names = given(look, Head(), (X,))
     assert (trace, padding, own) == (Status.PASSED, Status.SKIPPED, None)
     assert "target" not in names
+
+
+def test_variants_stay_within_the_vocabulary() -> None:
+    """As the gate's own: other tokens, and masks, of the traced shape."""
+    tokens = models.tokens()
+    observed = {**tokens, "input_ids": tokens["input_ids"].clamp(max=5)}
+
+    def look(deployment: Deployment) -> Any:
+        return list(deployment.variants())
+
+    found = given(look, models.Encoder(), observed)
+    assert {"integers redrawn", "mask mostly padding"} <= {label for label, _ in found}
+    assert all(inputs["input_ids"].shape == observed["input_ids"].shape for _, inputs in found)
+    assert all(int(inputs["input_ids"].max()) < 24 for _, inputs in found)
+    assert max(int(inputs["input_ids"].max()) for _, inputs in found) > 5
+
+
+def test_the_line_by_which_the_model_returns_is_known() -> None:
+    """For what is wrong with an output as a whole."""
+    line = given(lambda deployment: deployment.returned_at(), Head(), (X,))
+    assert line.function == "forward"
+    assert line.text.startswith("return ")

@@ -11,7 +11,7 @@ import torch
 
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import ShapeContract
-from ..subject.inputs import BATCH, DEPTH, TIME, resize, with_images
+from ..subject.inputs import BATCH, DEPTH, TIME, resize, with_guessed_axes
 from ..subject.outputs import Mismatch, compare
 from ..subject.synthesise import is_transformers_model
 from ..tracing.graph import differences, graph_of
@@ -96,7 +96,7 @@ class Shapes(Check):
         fixed = context.spec.dims is not None or is_transformers_model(context.model)
         known = set(context.dims.sizes(context.inputs))
         if not fixed and any(guard.origin == "size" for guard in context.conversions):
-            context.dims = with_images(context.inputs, context.dims, convolves=_convolves(context.model))
+            context.dims = with_guessed_axes(context.inputs, context.dims, convolves=_convolves(context.model))
         sizes = context.dims.sizes(context.inputs)
         if not sizes:
             return CheckResult.skipped(self.name, "no axis of the inputs is known to vary: declare dims=")

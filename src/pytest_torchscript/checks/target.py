@@ -199,13 +199,19 @@ class TargetCheck(Check):
                 message = f"{target.name} gives output {path!r} without values, on the meta device{which}"
                 found.setdefault(path, context.finding(message, path=path))
             for mismatch in context.compare(actual, theirs, widened=target.tolerance):
-                finding = context.finding(
+                if mismatch.path in found:
+                    continue
+                # What the target made of it has no lines; the model's line that computes the leaf is where to begin.
+                computed = context.produced(mismatch.path) if context.traced is not None else []
+                computed = [cause for cause in computed if not source.is_foreign(cause.line.file)]
+                found[mismatch.path] = context.finding(
                     f"{target.name} gives another answer than eager{which}: {mismatch.label} by {mismatch.text}",
                     path=mismatch.path,
                     details={**mismatch.details(), "sample": index + 1},
+                    line=computed[0].line if computed else None,
+                    where=computed[0].where if computed else None,
                     hint=None if found else _OTHER_ANSWER,
                 )
-                found.setdefault(mismatch.path, finding)
         return list(found.values())
 
     # Lint

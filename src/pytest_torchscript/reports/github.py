@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..baseline import State, cells_of
 from ..result import Finding, GateResult, Outcome, Status
-from .markdown import one_line
+from .text import one_line
 
 __all__ = ["annotations", "locator", "looks_inside"]
 

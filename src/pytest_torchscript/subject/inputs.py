@@ -94,7 +94,7 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     Axis 0 is the batch in every tensor that has the first tensor's size there. The sequence is axis 1 of known text
     inputs, of a 2-d integer tensor and of a 3-d float tensor (batch, seq, features), and any axis of a mask that has the
     same size. A 2-d float tensor is (batch, features), unless a ``seq_len`` was asked for and nothing else has one.
-    Images' height and width are added by :func:`with_images`, where they matter.
+    Images' height and width are added by :func:`with_guessed_axes`, where they matter.
     """
     by_path = dict(tensors(inputs))
     axes: dict[str, dict[int, str]] = {path: {} for path in by_path}
@@ -122,7 +122,7 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     return Dims({path: named for path, named in axes.items() if named})
 
 
-def with_images(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool) -> Dims:
+def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool) -> Dims:
     """The dims with the height and width of image inputs, the depth of volumes and the time of signals.
 
     An image is a float input of four or five axes with at most four channels, or any, if the model has convolutions; of

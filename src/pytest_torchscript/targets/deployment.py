@@ -150,11 +150,18 @@ class Deployment:
             return
         # Floats, integers, masks: one of each kind before a second of any.
         kinds: dict[str, list[Mapping[str, Any]]] = {}
-        for label, inputs in self._context.fresh.variants(self._context.inputs):
+        for label, inputs in self.variants():
             kinds.setdefault(label.split()[0], []).append(inputs)
         turns = itertools.chain.from_iterable(itertools.zip_longest(*kinds.values()))
         right = (inputs for inputs in turns if inputs is not None and self._context.probe(inputs).kind == "equal")
         yield from itertools.islice(right, _MOST_FRESH)
+
+    def variants(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """``(description, inputs)`` of the traced shape with other values, whatever the model or its trace makes of them.
+
+        Integers stay within the vocabulary where that is known; masks pad as the observed one does.
+        """
+        return self._context.fresh.variants(self._context.inputs)
 
     def resized(self, sizes: Mapping[str, int]) -> Mapping[str, Any]:
         """The inputs at other sizes: shortened, or repeated and redrawn."""
@@ -207,6 +214,10 @@ class Deployment:
     def fail(self, message: str, **about: Any) -> None:
         """Add a finding that fails the check with ``TargetFailure``; arguments as for :meth:`finding`."""
         self.failures.append(self.finding(message, **about))
+
+    def returned_at(self) -> source.Line | None:
+        """The line by which the model's own forward returns."""
+        return self._context.returned_at()
 
     def line_of(self, node: Any) -> source.Line | None:
         """The user's or library's line of a node of a TorchScript graph."""

@@ -29,8 +29,7 @@ from torch.utils._pytree import tree_map
 
 from .. import source
 from ..diagnosis.hints import root_cause
-from ..diagnosis.lines import LineLog, last_return
-from ..subject.inputs import Dims, FreshValues
+from ..subject.inputs import Dims
 from ..subject.outputs import Mismatch, clone, map_tensors, tensors
 from .base import Missing, Unsupported
 from .deployment import Deployment
@@ -543,7 +542,7 @@ def _refusal(deployment: Deployment, error: Exception) -> Unsupported:
         if kind in ("output type", "input type", "custom operator") and named:
             cause = f"{cause} ({named[1]})"
         if kind == "output type":
-            line = _returned_at(deployment)
+            line = deployment.returned_at()
         break
     else:
         scripted = next(
@@ -560,19 +559,6 @@ def _refusal(deployment: Deployment, error: Exception) -> Unsupported:
             cause = f"{type(error).__name__}: {cause}"
     deployment.metrics["refusal"] = kind
     return Unsupported(f"{_REFUSED}{cause}", line=line, hint=hint)
-
-
-def _returned_at(deployment: Deployment) -> source.Line | None:
-    """The line by which the model's own forward returns."""
-    log = LineLog()
-    args, kwargs = deployment.arguments_of(clone(dict(deployment.inputs)))
-    try:
-        log.record(lambda: deployment.model(*args, **kwargs))
-    except Exception:  # noqa: BLE001 - the line is a courtesy
-        return None
-    finally:
-        deployment.restore()
-    return last_return(deployment.model, log)
 
 
 # Judging
@@ -738,9 +724,8 @@ def _other_values(deployment: Deployment, artefact: Exported) -> None:
     """Fresh values of the traced shape, where the gate's own choice of samples has none since the trace was not tried."""
     if deployment.without_weights or getattr(deployment.status("values"), "value", None) == "passed":
         return
-    fresh = FreshValues(dims=Dims(deployment.dims), mask=deployment.mask)
     tried = 0
-    for name, inputs in fresh.variants(deployment.inputs):
+    for name, inputs in deployment.variants():
         probe = _compared(deployment, artefact, inputs)
         if probe.kind == "wrong":
             _fail_wrong(deployment, f"the exported program is silently wrong for other values ({name})", probe, {})

@@ -17,10 +17,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from .. import source
-from ..diagnosis.lines import LineLog, last_return
 from ..diagnosis.ops import OperationLog, first_difference
 from ..result import Finding, Status
-from ..subject.inputs import BATCH, Dims, FreshValues, mapped, mask_inverted
+from ..subject.inputs import BATCH, mapped
 from ..subject.outputs import describe, join, map_tensors, tensors
 from .base import FAIL, WARN, NotJudged, Rule
 from .deployment import Deployment
@@ -318,12 +317,8 @@ def _shape_log(deployment: Deployment, inputs: Mapping[str, Any], asked: int | N
 
 def _other_values(deployment: Deployment) -> Iterator[Mapping[str, Any]]:
     """A few inputs of the traced shape that are unlike the observed one, masks included."""
-    mask = deployment.mask
-    observed = dict(tensors(deployment.inputs))
-    inverted = mask is not None and mask_inverted(mask, observed[mask])
-    fresh = FreshValues(dims=Dims(deployment.dims), mask=mask, inverted=inverted)
     kinds = ("floats redrawn", "floats negated", "integers redrawn", "integers all at their least", "booleans inverted")
-    for label, inputs in fresh.variants(deployment.inputs):
+    for label, inputs in deployment.variants():
         if label in kinds or label.endswith(("mostly padding", "without padding")):
             yield inputs
 
@@ -436,9 +431,7 @@ def _outputs(deployment: Deployment) -> Iterator[Finding]:
     unlike = list(_unlike(deployment.expected, "", mappings=True))
     if not unlike:
         return
-    log = LineLog()
-    log.record(lambda: deployment.eager(deployment.inputs))
-    line = last_return(deployment.model, log)
+    line = deployment.returned_at()
     for path, value in unlike[:_MOST_LINES]:
         yield deployment.finding(
             f"{f'output {path!r}' if path else 'the output'} is a {describe(value)}; "

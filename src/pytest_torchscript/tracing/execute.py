@@ -24,7 +24,7 @@ def detached(value: Any) -> Any:
 
 
 class StillRunning(Exception):
-    """A function that did not end in time; its thread is left behind, for Python cannot end it."""
+    """A function that did not end in time; its thread is left behind, and ends when it next runs Python code, if ever."""
 
 
 def in_own_thread(function: Callable[[], Any], *, timeout: float | None = None) -> Any:
