@@ -17,8 +17,8 @@ import pytest_torchscript
 PACKAGE = Path(pytest_torchscript.__file__).resolve().parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
-MAY_IMPORT_PYTEST = {"plugin.py", "session.py", "fixture.py"}
-MAY_IMPORT_TORCH = {"gate.py", "fixture.py"}
+MAY_IMPORT_PYTEST = {"pytest_plugin/plugin.py", "pytest_plugin/session.py", "pytest_plugin/fixture.py"}
+MAY_IMPORT_TORCH = {"gate.py", "nested.py", "pytest_plugin/fixture.py"}
 FOLDERS_WITH_TORCH = ("subject/", "tracing/", "checks/", "targets/", "diagnosis/")
 STDLIB_ONLY = [
     name
@@ -168,7 +168,7 @@ def test_loading_the_plugin_loads_neither_torch_nor_transformers() -> None:
     loaded = in_a_fresh_process(
         """
         import sys
-        import pytest_torchscript.plugin
+        import pytest_torchscript.pytest_plugin.plugin
         print(*sorted({"torch", "transformers", "numpy"} & set(sys.modules)))
         """
     )

@@ -18,6 +18,7 @@ from . import checks
 from .checks.base import Context
 from .diagnosis.hints import hint_for, root_cause
 from .errors import SubjectError
+from .nested import describe, map_tensors, tensors
 from .result import CellResult, CheckResult, Finding, GateResult, Status, Verdict
 from .spec import GateSpec
 from .subject.call import Call, bind
@@ -33,7 +34,6 @@ from .subject.inputs import (
     other_sequence_axis,
     resize,
 )
-from .subject.outputs import describe, map_tensors, tensors
 from .subject.state import ModelState, isolated
 from .subject.synthesise import is_transformers_model, max_length, synthesise
 from .targets import Target, Targets, built_in

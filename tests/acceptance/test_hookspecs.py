@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from pytest_torchscript import hookspecs
+from pytest_torchscript.pytest_plugin import hookspecs
 
 from .harness import PytestRuns
 

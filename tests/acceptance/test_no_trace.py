@@ -602,7 +602,7 @@ def test_runs_without_gates_import_no_torch(run_suite: PytestRuns, arguments: tu
 def test_loading_the_plugin_imports_no_torch() -> None:
     """Importing the package and its plugin module imports neither torch nor transformers nor numpy."""
     code = (
-        "import sys, pytest_torchscript, pytest_torchscript.plugin as plugin; "
+        "import sys, pytest_torchscript, pytest_torchscript.pytest_plugin.plugin as plugin; "
         "print(plugin.__file__); print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,11 +16,11 @@ from .. import source
 from ..diagnosis.cause import Cause, specialisation
 from ..diagnosis.hints import hint_for, root_cause, text_of
 from ..diagnosis.lines import LineLog, first_line_where, last_return
+from ..nested import Mismatch, compare, tensors
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import GateSpec, Tolerance
 from ..subject.call import Call
 from ..subject.inputs import BATCH, Dims, FreshValues
-from ..subject.outputs import Mismatch, compare, tensors
 from ..subject.state import ModelState
 from ..targets import Target, Targets, built_in
 from ..tracing import execute

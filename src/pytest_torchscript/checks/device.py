@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from .. import source
+from ..nested import compare, map_tensors
 from ..result import CheckResult, Finding, Verdict
 from ..spec import Tolerance
-from ..subject.outputs import compare, map_tensors
 from ..tracing.conversions import origin_of
 from ..tracing.execute import run
 from ..tracing.trace import quiet

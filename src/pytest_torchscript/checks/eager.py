@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
+from ..nested import Mismatch, describe, leaves, tensors
 from ..result import CheckResult, Finding, Verdict
-from ..subject.outputs import Mismatch, describe, leaves, tensors
 from ..tracing.trace import quiet
 from .base import Check, Context, finite, state_writes
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from .. import source
 from ..diagnosis.cause import Cause
 from ..diagnosis.lines import LineLog, branch
+from ..nested import Mismatch, describe, tensors
 from ..result import CheckResult, Verdict
-from ..subject.outputs import Mismatch, describe, tensors
 from ..tracing.conversions import origin_of
 from ..tracing.graph import graph_of
 from ..tracing.trace import quiet

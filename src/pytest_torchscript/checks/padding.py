@@ -9,10 +9,10 @@ import torch
 
 from ..diagnosis.cause import Cause
 from ..diagnosis.ops import OperationLog, crop_to, first_difference
+from ..nested import Mismatch, compare, map_tensors, tensors
 from ..result import CheckResult, Verdict
 from ..spec import Tolerance
 from ..subject.inputs import BATCH, mapped, pad, shorten
-from ..subject.outputs import Mismatch, compare, map_tensors, tensors
 from ..tracing.trace import quiet
 from .base import Check, Context, finite
 

@@ -9,9 +9,9 @@ import torch
 
 from .. import source
 from ..diagnosis.lines import first_line_where
+from ..nested import clone, identical, tensors
 from ..result import CheckResult, Finding, Status, Verdict
 from ..subject.inputs import resize
-from ..subject.outputs import clone, identical, tensors
 from ..tracing.trace import quiet
 from .base import Check, Context, finite, state_writes
 

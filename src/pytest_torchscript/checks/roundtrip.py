@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import source
 from ..diagnosis.cause import Cause
+from ..nested import identical
 from ..result import CheckResult, Finding, Verdict
-from ..subject.outputs import identical
 from ..tracing.execute import round_trip
 from ..tracing.trace import quiet
 from .base import Check, Context

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from ..nested import Mismatch, compare
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import ShapeContract
 from ..subject.inputs import BATCH, DEPTH, TIME, resize, with_guessed_axes
-from ..subject.outputs import Mismatch, compare
 from ..subject.synthesise import is_transformers_model
 from ..tracing.graph import differences, graph_of
 from ..tracing.trace import quiet

@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from .. import source
 from ..diagnosis.hints import root_cause
 from ..errors import GateError
+from ..nested import clone, tensors
 from ..result import CheckResult, Finding, Status, Verdict
-from ..subject.outputs import clone, tensors
 from ..targets.base import FAIL, Missing, NotJudged, Proof, Rule, Target, Unsupported
 from ..targets.deployment import Deployment
 from ..tracing.execute import StillRunning, in_own_thread

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from ..nested import tensors
 from ..result import CheckResult, Finding, Verdict
 from ..subject.inputs import PADDED_AT_START, mapped
-from ..subject.outputs import tensors
 from .base import Check, Context, Probe
 
 __all__ = ["Values"]

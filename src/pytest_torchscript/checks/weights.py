@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from ..nested import clone, identical
 from ..result import CheckResult, Finding, Verdict
-from ..subject.outputs import clone, identical
 from ..subject.synthesise import is_transformers_model
 from ..tracing.trace import quiet
 from .base import Check, Context, written_at

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from .. import source
-from ..subject.outputs import identical
+from ..nested import identical
 
 __all__ = ["Operation", "OperationLog", "crop_to", "first_difference", "first_non_finite"]
 

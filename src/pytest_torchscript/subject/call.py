@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import SubjectError
-from .outputs import clone, describe, leaves, tensors
+from ..nested import clone, describe, leaves, tensors
 
 __all__ = ["Call", "bind", "snapshot"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import SubjectError
-from .outputs import join, same_mapping, tensors
+from ..nested import join, same_mapping, tensors
 
 __all__ = [
     "Dims",

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .outputs import identical
+from ..nested import identical
 
 __all__ = ["ModelState", "isolated"]
 

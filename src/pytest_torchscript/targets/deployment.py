@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..checks.base import Context
-    from ..subject.outputs import Mismatch
+    from ..nested import Mismatch
     from ..tracing.graph import Graph
     from ..tracing.trace import Diagnostic
 
@@ -32,7 +32,7 @@ class Deployment:
     """
 
     def __init__(self, context: Context, *, directory: Path, timeout: float) -> None:
-        from ..subject.outputs import clone
+        from ..nested import clone
 
         self._context = context
         self.directory = directory
@@ -143,7 +143,7 @@ class Deployment:
 
     def samples(self) -> Iterator[Mapping[str, Any]]:
         """Inputs of the traced shape: the observed ones, and others where the trace is right for them."""
-        from ..subject.outputs import clone
+        from ..nested import clone
 
         yield clone(dict(self._context.inputs))
         if self.without_weights or self.status("values") is not Status.PASSED:
@@ -181,7 +181,7 @@ class Deployment:
         return self._context.scripted(inputs)
 
     def compare(self, actual: Any, expected: Any) -> list[Mismatch]:
-        """The leaves in which two outputs differ, by the target's tolerance or the marker's; see ``subject.outputs``."""
+        """The leaves in which two outputs differ, by the target's tolerance or the marker's; see ``nested``."""
         return self._context.compare(actual, expected, widened=self._context.target.tolerance)
 
     def restore(self) -> None:

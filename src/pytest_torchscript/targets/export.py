@@ -29,8 +29,8 @@ from torch.utils._pytree import tree_map
 
 from .. import source
 from ..diagnosis.hints import root_cause
+from ..nested import Mismatch, clone, map_tensors, tensors
 from ..subject.inputs import Dims
-from ..subject.outputs import Mismatch, clone, map_tensors, tensors
 from .base import Missing, Unsupported
 from .deployment import Deployment
 

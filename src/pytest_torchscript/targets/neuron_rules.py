@@ -18,9 +18,9 @@ from torch.utils import _pytree as pytree
 
 from .. import source
 from ..diagnosis.ops import OperationLog, first_difference
+from ..nested import describe, join, map_tensors, tensors
 from ..result import Finding, Status
 from ..subject.inputs import BATCH, mapped
-from ..subject.outputs import describe, join, map_tensors, tensors
 from .base import FAIL, WARN, NotJudged, Rule
 from .deployment import Deployment
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..subject.outputs import clone, map_tensors
+from ..nested import clone, map_tensors
 
 __all__ = ["StillRunning", "detached", "in_own_thread", "private_compilation", "round_trip", "run"]
 

@@ -15,8 +15,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from .. import source
+from ..nested import clone, map_tensors, tensors
 from ..subject.call import Call
-from ..subject.outputs import clone, map_tensors, tensors
 from .conversions import Conversion, value_number, watching
 from .execute import in_own_thread
 from .trace import quiet

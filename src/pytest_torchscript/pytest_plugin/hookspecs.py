@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .targets.base import Target
+    from ..targets.base import Target
 
 __all__ = ["pytest_torchscript_targets"]
 

@@ -10,7 +10,8 @@ from typing import Any
 import pluggy
 import pytest
 
-from pytest_torchscript import SpecError, Target, hookspecs, registry, targets
+from pytest_torchscript import SpecError, Target, targets
+from pytest_torchscript.pytest_plugin import hookspecs, registry
 
 
 class Mobile(Target):

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from . import source
-from .diagnosis.hints import root_cause
-from .errors import GateError
-from .gate import as_deployed, call_of, check_model, put_back_in_mode
-from .result import GateResult
+from .. import source
+from ..diagnosis.hints import root_cause
+from ..errors import GateError
+from ..gate import as_deployed, call_of, check_model, put_back_in_mode
+from ..result import GateResult
+from ..subject.state import ModelState, isolated
+from ..subject.synthesise import synthesise
+from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
 from .session import Gatekeeper
-from .subject.state import ModelState, isolated
-from .subject.synthesise import synthesise
-from .tracing.trace import TorchScriptUnavailable, TraceError, trace
 
 __all__ = ["TorchScript"]
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import hookspecs, spec, targets
-from .errors import SpecError
+from .. import spec, targets
+from ..errors import SpecError
+from . import hookspecs
 from .registry import BUILT_IN
 from .session import FILTERED, GATES, OWN_ARGUMENTS, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.testing._comparison import default_tolerances
 
-from ..spec import Tolerance
+from .spec import Tolerance
 
 __all__ = ["Mismatch", "clone", "compare", "describe", "identical", "join", "leaves", "map_tensors", "same_mapping", "tensors"]
 

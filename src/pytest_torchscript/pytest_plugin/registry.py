@@ -9,9 +9,9 @@ from typing import Any
 
 import pluggy
 
-from .errors import SpecError
-from .spec import ARGUMENTS
-from .targets.base import Target
+from ..errors import SpecError
+from ..spec import ARGUMENTS
+from ..targets.base import Target
 
 __all__ = ["BUILT_IN", "GROUP", "collect", "load_entry_points"]
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pytest_torchscript.nested import Mismatch, clone, compare, describe, identical, leaves, map_tensors, tensors
 from pytest_torchscript.spec import Tolerance
-from pytest_torchscript.subject.outputs import Mismatch, clone, compare, describe, identical, leaves, map_tensors, tensors
 
 NAN, INF = math.nan, math.inf
 

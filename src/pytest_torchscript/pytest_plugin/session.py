@@ -20,22 +20,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import spec as specs
-from .errors import GateError, GateFailed, SpecError, SubjectError
-from .naming import DEFAULT_BASELINE, default_id, slug
+from .. import spec as specs
+from ..errors import GateError, GateFailed, SpecError, SubjectError
+from ..naming import DEFAULT_BASELINE, default_id, slug
+from ..reports import discover, terminal
+from ..reports import json as json_report
+from ..reports.proof import verdict_with_proof
+from ..result import GateResult, Outcome
+from ..spec import GateSpec, for_its_targets, nearest, parse_arguments, parse_option
+from ..targets.base import DEFAULT_TIMEOUT, Targets
 from .registry import collect, load_entry_points
-from .reports import discover, terminal
-from .reports import json as json_report
-from .reports.proof import verdict_with_proof
-from .result import GateResult, Outcome
-from .spec import GateSpec, for_its_targets, nearest, parse_arguments, parse_option
-from .targets.base import DEFAULT_TIMEOUT, Targets
 
 if TYPE_CHECKING:
-    from .baseline import Baseline
-    from .gate import Subject
-    from .subject.observe import ObservedCall, Observer
-    from .targets.base import Target
+    from ..baseline import Baseline
+    from ..gate import Subject
+    from ..subject.observe import ObservedCall, Observer
+    from ..targets.base import Target
 
 __all__ = ["FILTERED", "GATES", "USAGE_ERROR", "Gatekeeper", "Request", "Results", "Settings", "sendable"]
 
@@ -159,8 +159,8 @@ class Settings:
         recorded = self.baseline
         if recorded is None and not self.update:
             return gate
-        from . import baseline
-        from .baseline import Baseline
+        from .. import baseline
+        from ..baseline import Baseline
 
         if self.update:
             recorded = baseline.update(recorded or Baseline(path=self.baseline_path, entries={}), [gate])
@@ -224,8 +224,8 @@ def _baseline(config: pytest.Config, *, update: bool) -> tuple[Path, Baseline | 
     if not os.path.lexists(path) and (option is None or update):
         # Most runs have no baseline, and need not load what reads one.
         return path, None
-    from . import baseline
-    from .baseline import Baseline
+    from .. import baseline
+    from ..baseline import Baseline
 
     try:
         recorded = Baseline.load(path)
@@ -419,7 +419,7 @@ class Gatekeeper:
 
     def _watched(self, item: pytest.Item, requests: tuple[Request, ...], body: _Body, *, keep_result: bool = True) -> ExitStack:
         """Watch the module calls of the body, and catch what it returns."""
-        from .subject.observe import Observer
+        from ..subject.observe import Observer
 
         stack = ExitStack()
         body.observer = stack.enter_context(Observer().watching())
@@ -442,7 +442,7 @@ class Gatekeeper:
 
     def _discovering(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Run an unmarked test, and note what the marker would make of it; the test's own outcome stands."""
-        from . import gate
+        from .. import gate
 
         body = _Body()
         with self._watched(item, (), body, keep_result=False):
@@ -478,7 +478,7 @@ class Gatekeeper:
         return outcome
 
     def _gate(self, item: pytest.Item, request: Request, body: _Body) -> Iterator[GateResult]:
-        from . import gate
+        from .. import gate
 
         root = str(self._config.rootpath)
         try:
@@ -505,7 +505,7 @@ class Gatekeeper:
             GateFailed: the gate failed.
         """
         __tracebackhide__ = True
-        from . import gate
+        from .. import gate
 
         item.stash[_EXPLICIT] = True
         known = self._targets.arguments
@@ -536,7 +536,7 @@ class Gatekeeper:
 
     def _subjects(self, item: pytest.Item, spec: GateSpec, body: _Body) -> list[Subject | Unfit]:
         """The models to judge, each with its call, by the order of precedence of the contract."""
-        from . import gate
+        from .. import gate
 
         models, given = self._models(item, spec, body)
         asked = self._inputs(item, spec)
@@ -552,7 +552,7 @@ class Gatekeeper:
 
     def _subject(self, item: pytest.Item, model: Any, body: _Body, asked: Any, given: Any) -> Subject:
         """A model with its call, by the order of precedence of the contract; without one, inputs are synthesised."""
-        from . import gate
+        from .. import gate
 
         call = None
         if asked is not _NOTHING or given is not None:
@@ -564,7 +564,7 @@ class Gatekeeper:
         return gate.Subject(model=model, call=call)
 
     def _models(self, item: pytest.Item, spec: GateSpec, body: _Body) -> tuple[list[Any], Any]:
-        from .gate import is_module
+        from ..gate import is_module
 
         if isinstance(spec.model, str):
             model = item._request.getfixturevalue(spec.model)  # type: ignore[attr-defined]
@@ -591,7 +591,7 @@ class Gatekeeper:
 
     def _of_class(self, item: pytest.Item, cls: type, body: _Body) -> list[Any]:
         """Instances of a class: those the body called, else the one among the fixtures, else a new one."""
-        from .gate import is_module_class
+        from ..gate import is_module_class
 
         if not is_module_class(cls):
             # A class that is no module is a factory like any other.
@@ -603,7 +603,7 @@ class Gatekeeper:
 
     @staticmethod
     def _from_fixtures(item: pytest.Item) -> Any:
-        from .gate import is_module
+        from ..gate import is_module
 
         modules = {name: value for name, value in getattr(item, "funcargs", {}).items() if is_module(value)}
         if len({id(module) for module in modules.values()}) == 1:
@@ -617,7 +617,7 @@ class Gatekeeper:
     @staticmethod
     def _observed(model: Any, body: _Body) -> ObservedCall | None:
         """The observed call that shows this model's inputs: of the very object, else of its like."""
-        from .subject.observe import signature_of
+        from ..subject.observe import signature_of
 
         observers: list[Observer] = [*body.narrowed.values(), body.observer]
         calls = [call for observer in observers for call in observer.calls]
@@ -685,7 +685,7 @@ def sendable(text: str) -> str:
 
 
 def _cut_off(item: pytest.Item, request: Request, error: BaseException) -> GateResult:
-    from .diagnosis.hints import hint_for
+    from ..diagnosis.hints import hint_for
 
     outcome = Outcome.SKIPPED if _is_skip(error) else Outcome.FAILED
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
@@ -812,7 +812,7 @@ class Results:
         recorded = self._settings.baseline
         if recorded is None or self._settings.update or not self._is_complete(session):
             return
-        from . import baseline
+        from .. import baseline
 
         self._stale = baseline.stale(recorded, self._collected, self._gates.values())
 
@@ -835,8 +835,8 @@ class Results:
             document["stale"] = self._stale
         settings = self._settings
         if settings.update and gates:
-            from . import baseline
-            from .baseline import Baseline
+            from .. import baseline
+            from ..baseline import Baseline
 
             former = settings.baseline or Baseline(path=settings.baseline_path, entries={})
             self._write(
@@ -893,7 +893,7 @@ class Results:
         for path in self._written:
             terminalreporter.write_line(f"torchscript gates written to {path}")
         if os.environ.get("GITHUB_ACTIONS") == "true" and (gates or self._stale):
-            from .reports import github
+            from ..reports import github
 
             repository = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
             locate = github.locator(self._config.rootpath, repository)
@@ -906,12 +906,12 @@ def _colour(good: bool | None) -> dict[str, bool]:
 
 
 def _junit() -> Any:
-    from .reports import junit
+    from ..reports import junit
 
     return junit
 
 
 def _markdown() -> Any:
-    from .reports import markdown
+    from ..reports import markdown
 
     return markdown

@@ -1,0 +1,1 @@
+"""The only rooms that know pytest: options, markers, running the tests' gates, gathering what they found."""
