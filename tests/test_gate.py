@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pytest_torchscript import checks, gate
 from pytest_torchscript.errors import SubjectError
+from pytest_torchscript.prepare import as_deployed
 from pytest_torchscript.result import CellResult, GateResult, Outcome, Status
 from pytest_torchscript.spec import CHECKS, GateSpec, parse_arguments
 from pytest_torchscript.subject.state import ModelState
@@ -410,7 +411,7 @@ def test_the_model_can_be_trained_on() -> None:
 def test_a_model_is_put_back_when_a_check_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even a bug of this package's own leaves no trace."""
 
-    def broken(*_: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
     model = Selfish()
@@ -579,7 +580,7 @@ def test_what_a_forward_does_not_take_is_not_given() -> None:
             return out
 
     model = Own()
-    assert gate.as_deployed(model, gate.call_of(model, (X,)), ModelState(model)).constants == {}
+    assert as_deployed(model, gate.call_of(model, (X,)), ModelState(model)).constants == {}
     assert only(judged(model)).verdict == "ok"
 
 
@@ -589,7 +590,7 @@ def test_the_empty_cache_of_a_first_step_is_none() -> None:
     ids = torch.arange(1, 13).reshape(2, 6)
     model = llama()
     observed = gate.call_of(model, {"input_ids": ids, "past_key_values": transformers.DynamicCache(), "use_cache": True})
-    call = gate.as_deployed(model, observed, ModelState(model))
+    call = as_deployed(model, observed, ModelState(model))
     assert call.constants == {"past_key_values": None, "use_cache": False, "return_dict": False}
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pytest_torchscript.nested import Mismatch, clone, compare, describe, identical, leaves, map_tensors, tensors
+from pytest_torchscript.nested import Mismatch, clone, compare, describe, finite, identical, leaves, map_tensors, tensors
 from pytest_torchscript.spec import Tolerance
 
 NAN, INF = math.nan, math.inf
@@ -399,3 +399,21 @@ def test_tensors_with_gradients_can_be_compared() -> None:
     x = torch.ones(2, requires_grad=True)
     assert compare(x * 2, x * 2) == []
     assert compare(x * 2, x * 3)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (torch.ones(2), True),
+        ({"a": (torch.tensor(float("nan")),)}, False),
+        ((torch.tensor([1, 2]), None), True),
+        (torch.tensor(complex(1, float("inf"))), False),
+        (torch.ones(2, device="meta"), True),
+        (torch.eye(2).to_sparse(), True),
+        ((torch.eye(2) / 0).to_sparse(), False),
+        (3.0, True),
+    ],
+)
+def test_an_output_is_finite_when_all_its_numbers_are(output: object, expected: bool) -> None:
+    """Integers, meta tensors and what is no tensor cannot be otherwise."""
+    assert finite(output) is expected

@@ -102,6 +102,22 @@ def identical(left: torch.Tensor, right: torch.Tensor) -> bool:
     return bool(((left == right) | (left.isnan() & right.isnan())).all())
 
 
+def finite(output: Any) -> bool:
+    """Whether every floating value of a nested output is finite."""
+    return all(_finite(leaf) for _, leaf in tensors(output))
+
+
+def _finite(leaf: torch.Tensor) -> bool:
+    if leaf.is_meta or leaf.is_quantized or not (leaf.is_floating_point() or leaf.is_complex()):
+        return True
+    if leaf.layout != torch.strided:
+        leaf = leaf.to_dense()
+    if leaf.itemsize == 1:
+        # No operation is written for 8-bit floats but the way out of them.
+        leaf = leaf.float()
+    return bool(leaf.isfinite().all())
+
+
 def describe(value: Any) -> str:
     """What a value is, without its content: ``float32 (2, 16, 8)``, ``tuple of 2``, ``NoneType``."""
     if isinstance(value, torch.Tensor):

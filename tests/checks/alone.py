@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from pytest_torchscript import checks, gate
-from pytest_torchscript.checks import Check, Context
-from pytest_torchscript.result import CellResult, CheckResult, Finding
+from pytest_torchscript.cell import Cell
+from pytest_torchscript.checks import Check, Evidence
+from pytest_torchscript.prepare import call_of, prepared
+from pytest_torchscript.result import CellResult, CheckResult, Finding, Status
 from pytest_torchscript.spec import GateSpec, parse_arguments
 from pytest_torchscript.subject.inputs import infer_dims, mask_name
-from pytest_torchscript.subject.state import ModelState
+from pytest_torchscript.subject.state import ModelState, isolated
 
 from ..corpus import guilty_places
 
-__all__ = ["ROOT", "alone", "cell", "check_named", "context_of", "guilty", "place"]
+__all__ = ["NOT_ASKED", "ROOT", "alone", "cell", "cell_of", "check_named", "guilty", "judged", "place", "statuses"]
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_ASKED = "not what this test is about"
@@ -28,17 +31,38 @@ def check_named(name: str) -> Check:
 
 def cell(model: nn.Module, inputs: Any, **arguments: Any) -> CellResult:
     """The only cell of a gate; ``arguments`` are the marker's."""
-    subject = gate.Subject(model=model, call=gate.call_of(model, inputs))
-    spec = GateSpec.merge(parse_arguments((), arguments))
-    (only,) = gate.judge(subject, spec, id="alone", root=str(ROOT)).cells
+    subject = gate.Subject(model=model, call=call_of(model, inputs))
+    (only,) = gate.judge(subject, spec_of(arguments), id="alone", root=str(ROOT)).cells
     return only
 
 
+def spec_of(arguments: dict[str, Any]) -> GateSpec:
+    return GateSpec.merge(parse_arguments((), arguments))
+
+
 def alone(name: str, model: nn.Module, inputs: Any, **arguments: Any) -> CheckResult:
-    """The result of one check, with what it requires and nothing else run."""
-    needed = _with_requirements(name)
-    skip = {check.name: NOT_ASKED for check in checks.ALL if check.name not in needed}
-    return cell(model, inputs, **arguments, skip=skip).check(name)
+    """The result of one check; what it requires runs before it, and nothing else."""
+    with (
+        isolated(),
+        prepared(model, call_of(model, inputs), spec_of(arguments), batch=None, seq=None, root=str(ROOT)) as prepared_cell,
+    ):
+        results, _ = judged(prepared_cell, *_with_requirements(name))
+    return results[name]
+
+
+def judged(at: Cell, *names: str) -> tuple[dict[str, CheckResult], Evidence]:
+    """The results of the named checks, in the order of the gate, and the evidence that they give."""
+    evidence, results = Evidence(), dict[str, CheckResult]()
+    for check in checks.ALL:
+        if check.name in names:
+            found = check.judge(at, evidence, statuses(results))
+            evidence = replace(evidence, **found.gives)
+            results[check.name] = found.result
+    return results, evidence
+
+
+def statuses(results: dict[str, CheckResult]) -> dict[str, Status]:
+    return {name: result.status for name, result in results.items()}
 
 
 def _with_requirements(name: str) -> set[str]:
@@ -48,12 +72,12 @@ def _with_requirements(name: str) -> set[str]:
     return needed
 
 
-def context_of(model: nn.Module, inputs: Any, **arguments: Any) -> Context:
-    """What a check is given, before any check has run."""
+def cell_of(model: nn.Module, inputs: Any, **arguments: Any) -> Cell:
+    """What a check is given."""
     model.eval()
-    call = gate.call_of(model, inputs)
-    spec = GateSpec.merge(parse_arguments((), arguments))
-    return Context(
+    call = call_of(model, inputs)
+    spec = spec_of(arguments)
+    return Cell(
         model=model,
         call=call,
         spec=spec,

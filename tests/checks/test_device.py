@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_torchscript.checks import Context, device
+from pytest_torchscript.cell import Cell
+from pytest_torchscript.checks import Evidence, device
 from pytest_torchscript.result import Status
 
-from .alone import alone, cell, check_named, context_of, guilty, place
+from .alone import alone, cell, cell_of, check_named, guilty, judged, place
 
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -98,28 +99,28 @@ def test_where_there_is_no_gpu_nothing_is_moved() -> None:
     assert moved == ("cuda" if torch.cuda.is_available() else None)
 
 
-def traced(model: nn.Module) -> Context:
-    """A context after eager and trace, ready for a move."""
-    context = context_of(model, (X,))
-    for name in ("eager", "trace"):
-        assert check_named(name).judge(context).status is Status.PASSED
-    return context
+def traced(model: nn.Module) -> tuple[Cell, Evidence]:
+    """A cell and its evidence after eager and trace, ready for a move."""
+    at = cell_of(model, (X,))
+    results, evidence = judged(at, "eager", "trace")
+    assert all(result.status is Status.PASSED for result in results.values())
+    return at, evidence
 
 
 def test_a_move_compares_with_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here onto the CPU, which is no move; another answer there is found with its leaf and its amount."""
-    context = traced(Free())
-    assert device.Device._move(context, "cpu") is None
+    at, evidence = traced(Free())
+    assert device._moved(at, evidence, "cpu") is None
     original = device.run
     monkeypatch.setattr(device, "run", lambda module, inputs: original(module, inputs) + 0.01)
-    finding = device.Device._move(context, "cpu")
+    finding = device._moved(at, evidence, "cpu")
     assert finding is not None
     assert finding.message.startswith("moved to cpu, the output differs: max abs 0.01")
 
 
 def test_what_a_device_refuses_is_the_finding() -> None:
     """One that is not there, for one: its own words."""
-    finding = device.Device._move(traced(Free()), "xla")
+    finding = device._moved(*traced(Free()), "xla")
     assert finding is not None
     assert finding.message
 
@@ -131,8 +132,8 @@ def test_a_full_gpu_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device.Device, "_move", staticmethod(full))
-    result = check_named("device").judge(traced(Free()))
+    monkeypatch.setattr(device, "_moved", full)
+    result = check_named("device").judge(*traced(Free()), {}).result
     assert (result.status, result.metrics["moved"]) == (Status.PASSED, None)
     assert "no room for this model" in result.findings[0].message
 

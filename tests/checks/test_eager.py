@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pytest_torchscript.result import Status, Verdict
 
-from .alone import alone, cell, guilty, place
+from .alone import alone, cell, cell_of, guilty, judged, place
 
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -221,3 +221,23 @@ def test_a_length_beyond_the_config_is_told_as_such() -> None:
     assert found.verdict == "EagerFailure"
     assert finding.message.endswith("(seq 64 is beyond the 32 positions of the model's config)")
     assert finding.hint == "gate it at 32 at most"
+
+
+def test_the_first_run_looks_thoroughly() -> None:
+    """A write that moves no version counter is found there, and looked for from then on."""
+
+    class Sneaking(nn.Module):
+        count: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.count.data.add_(1)
+            return x * 2
+
+    cell = cell_of(Sneaking(), (X,))
+    judged(cell, "eager")
+    cell.eager()
+    assert float(cell.model.count) == 0  # type: ignore[arg-type]

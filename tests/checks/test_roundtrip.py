@@ -93,7 +93,7 @@ def test_a_parameter_that_is_lost_fails_by_name(monkeypatch: pytest.MonkeyPatch)
             return self.module(*args)
 
     load = torch.jit.load
-    monkeypatch.setattr(torch.jit, "load", lambda buffer: Renamed(load(buffer)))
+    monkeypatch.setattr(torch.jit, "load", lambda buffer, **_: Renamed(load(buffer)))
     messages = [finding.message for finding in alone("roundtrip", nn.Linear(4, 2), (X,)).findings]
     assert messages == ["'bias' is lost after save and load", "'bias_' is new after save and load"]
 
@@ -123,7 +123,7 @@ def test_a_program_that_runs_no_more_fails(monkeypatch: pytest.MonkeyPatch) -> N
             raise RuntimeError("no such operator")
 
     load = torch.jit.load
-    monkeypatch.setattr(torch.jit, "load", lambda buffer: Broken(load(buffer)))
+    monkeypatch.setattr(torch.jit, "load", lambda buffer, **_: Broken(load(buffer)))
     result = alone("roundtrip", nn.Linear(4, 2), (X,))
     assert result.verdict is Verdict.NOT_SERIALISABLE
     assert "no such operator" in result.findings[0].message

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_torchscript.checks import Evidence
 from pytest_torchscript.result import Status, Verdict
 from pytest_torchscript.tracing.trace import trace
 
-from .alone import NOT_ASKED, alone, cell, check_named, context_of, guilty, place
+from .alone import NOT_ASKED, alone, cell, cell_of, check_named, guilty, place
 
 IDS = torch.randint(0, 50, (2, 6), generator=torch.Generator().manual_seed(0))
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
@@ -90,16 +91,15 @@ class Thrice(nn.Module):
 )
 def test_a_clone_is_told_with_its_price(kept: bool, text: str, price: int) -> None:
     """What the loaded program no longer shares costs memory: for each further name, the bytes of the parameter."""
-    context = context_of(Thrice(), (X,))
-    context.traced = trace(context.model, context.call)
-    weights = context.traced.module.state_dict()
+    cell = cell_of(Thrice(), (X,))
+    traced = trace(cell.model, cell.call)
+    weights = traced.module.state_dict()
 
     class Loaded:
         def state_dict(self) -> dict[str, Tensor]:
             return weights if kept else {name: weight.clone() for name, weight in weights.items()}
 
-    context.loaded = Loaded()
-    result = check_named("weights").judge(context)
+    result = check_named("weights").judge(cell, Evidence(traced=traced, loaded=Loaded()), {}).result
     (tie,) = result.metrics["tied"]
     assert (tie["names"], tie["bytes"], tie["kept"]) == (["left", "middle", "right"], 256, kept)
     assert result.metrics["cloned_bytes"] == price

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Check, Context
+from .base import Check, Evidence, Found
 from .device import Device
 from .eager import Eager
 from .equivalence import Equivalence
@@ -10,12 +10,11 @@ from .padding import Padding
 from .purity import Purity
 from .roundtrip import RoundTrip
 from .shapes import Shapes
-from .target import TargetCheck
 from .trace import Trace
 from .values import Values
 from .weights import Weights
 
-__all__ = ["ALL", "Check", "Context"]
+__all__ = ["ALL", "Check", "Evidence", "Found"]
 
 ALL: tuple[Check, ...] = (
     Eager(),
@@ -28,5 +27,4 @@ ALL: tuple[Check, ...] = (
     Weights(),
     Purity(),
     Device(),
-    TargetCheck(),
 )

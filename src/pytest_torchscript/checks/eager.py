@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..cell import Cell
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
-from ..nested import Mismatch, describe, leaves, tensors
-from ..result import CheckResult, Finding, Verdict
-from ..tracing.trace import quiet
-from .base import Check, Context, finite, state_writes
+from ..explain import state_writes
+from ..nested import Mismatch, describe, finite, leaves, tensors
+from ..result import Finding, Verdict
+from .base import Check, Evidence, Found
 
 __all__ = ["Eager"]
 
@@ -17,82 +18,43 @@ class Eager(Check):
     """The model runs, twice, with equal and finite outputs."""
 
     name = "eager"
+    gives = frozenset({"expected", "random", "refused"})
 
-    def run(self, context: Context) -> CheckResult:
+    def run(self, cell: Cell, evidence: Evidence) -> Found:
         try:
-            first = context.eager(restore=False)
-            second = context.eager()
+            first = cell.eager(restore=False)
+            second = cell.eager(restore=False)
         except Exception as error:  # noqa: BLE001 - whatever the model raises is the finding
-            context.restore()
-            return CheckResult.failed(self.name, Verdict.EAGER_FAILURE, self._refused(context, error))
-        context.expected = first
+            cell.restore()
+            return self.failed(Verdict.EAGER_FAILURE, _refused(cell, error), gives={"refused": True})
+        # The first look goes by values: a model that writes where no version counter moves is known from then on.
+        cell.restore(thorough=True)
         if not finite(first):
-            return self._non_finite(context, first)
-        mismatches = context.compare(second, first)
+            return self.failed(Verdict.NON_FINITE, *_non_finite(cell, first), gives={"expected": first})
+        mismatches = cell.compare(second, first)
         if mismatches:
-            return self._non_deterministic(context, mismatches)
-        return CheckResult.passed(self.name, outputs={path: describe(leaf) for path, leaf in leaves(first)})
+            return self._non_deterministic(cell, first, mismatches)
+        outputs = {path: describe(leaf) for path, leaf in leaves(first)}
+        return self.passed(gives={"expected": first}, outputs=outputs)
 
-    @staticmethod
-    def _refused(context: Context, error: Exception) -> Finding:
-        """The model's own error; beyond what its config allows, the size is the likelier cause than what the error names."""
-        failure = context.failure(error)
-        sizes = context.dims.sizes(context.inputs)
-        beyond = {dim: limit for dim, limit in context.limits.items() if sizes.get(dim, 0) > limit}
-        if not beyond:
-            return failure
-        told = ", ".join(
-            f"{dim} {sizes[dim]} is beyond the {limit} positions of the model's config" for dim, limit in beyond.items()
-        )
-        return replace(failure, message=f"{failure.message} ({told})", hint=f"gate it at {min(beyond.values())} at most")
-
-    def _recorded(self, context: Context) -> OperationLog:
-        log = OperationLog()
-        with quiet():
-            try:
-                log.record(lambda: context.call.run(context.model))
-            finally:
-                context.restore()
-        return log
-
-    def _non_finite(self, context: Context, output: object) -> CheckResult:
-        findings: list[Finding] = []
-        for path, leaf in tensors(output):
-            if (leaf.is_floating_point() or leaf.is_complex()) and not leaf.isfinite().all():
-                nan, infinite = int(leaf.isnan().sum()), int(leaf.isinf().sum())
-                at = leaf.isfinite().logical_not().nonzero()[0].tolist()
-                operation = first_non_finite(self._recorded(context), nan=nan > 0) if not findings else None
-                findings.append(
-                    context.finding(
-                        f"output {path!r} is not finite: {nan} NaN and {infinite} infinite of {leaf.numel()} values, "
-                        f"first at {at}",
-                        path=path,
-                        line=operation.line if operation else None,
-                        where="first at",
-                        hint="give inputs the model answers with finite numbers; a fully masked row gives NaN after softmax",
-                        details={"nan": nan, "infinite": infinite, "index": at},
-                    )
-                )
-        return CheckResult.failed(self.name, Verdict.NON_FINITE, *findings)
-
-    def _non_deterministic(self, context: Context, mismatches: list[Mismatch]) -> CheckResult:
+    def _non_deterministic(self, cell: Cell, first: object, mismatches: list[Mismatch]) -> Found:
         # From the same state, is it the same answer? Then it is no randomness but memory, and `purity` says of what.
         again = []
         for _ in range(2):
-            context.state.restore(thorough=True)
-            again.append(context.eager())
-        context.state.restore(thorough=True)
-        context.random = bool(context.compare(again[1], again[0]))
-        if context.random:
-            operation = first_difference(self._recorded(context), self._recorded(context), slack=0.0)
+            cell.restore_all()
+            again.append(cell.eager())
+        cell.restore_all()
+        random = bool(cell.compare(again[1], again[0]))
+        if random:
+            operation = first_difference(_recorded(cell), _recorded(cell), slack=0.0)
             line, where = (operation.line if operation else None), "first differs at"
             hint = "a trace repeats one random draw, or draws anew in every run: switch it off in eval mode"
         else:
-            line, where = next((line for _, line in state_writes(context) if line), None), "state written at"
+            line, where = next((line for _, line in state_writes(cell) if line), None), "state written at"
             hint = "keep no state between calls: take it as an input, return it as an output"
-        kept = "" if context.random else ", because the model remembers the call before"
+        kept = "" if random else ", because the model remembers the call before"
         findings = [
-            context.finding(
+            cell.finding(
                 f"two runs on the same input differ{kept}: {mismatch.label} by {mismatch.text}",
                 path=mismatch.path,
                 details=mismatch.details(),
@@ -102,4 +64,44 @@ class Eager(Check):
             )
             for index, mismatch in enumerate(mismatches)
         ]
-        return CheckResult.failed(self.name, Verdict.NON_DETERMINISTIC, *findings)
+        return self.failed(Verdict.NON_DETERMINISTIC, *findings, gives={"expected": first, "random": random})
+
+
+def _refused(cell: Cell, error: Exception) -> Finding:
+    """The model's own error; beyond what its config allows, the size is the likelier cause than what the error names."""
+    failure = cell.failure(error)
+    sizes = cell.dims.sizes(cell.inputs)
+    beyond = {dim: limit for dim, limit in cell.limits.items() if sizes.get(dim, 0) > limit}
+    if not beyond:
+        return failure
+    words = ", ".join(
+        f"{dim} {sizes[dim]} is beyond the {limit} positions of the model's config" for dim, limit in beyond.items()
+    )
+    return replace(failure, message=f"{failure.message} ({words})", hint=f"gate it at {min(beyond.values())} at most")
+
+
+def _recorded(cell: Cell) -> OperationLog:
+    log = OperationLog()
+    with cell.trying():
+        log.record(lambda: cell.call.run(cell.model))
+    return log
+
+
+def _non_finite(cell: Cell, output: object) -> list[Finding]:
+    findings: list[Finding] = []
+    for path, leaf in tensors(output):
+        if (leaf.is_floating_point() or leaf.is_complex()) and not leaf.isfinite().all():
+            nan, infinite = int(leaf.isnan().sum()), int(leaf.isinf().sum())
+            at = leaf.isfinite().logical_not().nonzero()[0].tolist()
+            operation = first_non_finite(_recorded(cell), nan=nan > 0) if not findings else None
+            findings.append(
+                cell.finding(
+                    f"output {path!r} is not finite: {nan} NaN and {infinite} infinite of {leaf.numel()} values, first at {at}",
+                    path=path,
+                    line=operation.line if operation else None,
+                    where="first at",
+                    hint="give inputs the model answers with finite numbers; a fully masked row gives NaN after softmax",
+                    details={"nan": nan, "infinite": infinite, "index": at},
+                )
+            )
+    return findings

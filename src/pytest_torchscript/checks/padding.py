@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.testing._comparison import default_tolerances
 
+from ..cell import Cell
 from ..diagnosis.cause import Cause
 from ..diagnosis.ops import OperationLog, crop_to, first_difference
-from ..nested import Mismatch, compare, map_tensors, tensors
-from ..result import CheckResult, Verdict
+from ..explain import caused, produced
+from ..nested import Mismatch, compare, finite, map_tensors, tensors
+from ..result import Verdict
 from ..spec import Tolerance
 from ..subject.inputs import BATCH, mapped, pad, shorten
-from ..tracing.trace import quiet
-from .base import Check, Context, finite
+from .base import Check, Evidence, Found
 
 __all__ = ["Padding"]
 
@@ -23,129 +26,136 @@ __all__ = ["Padding"]
 _SLACK = 10.0
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """``short`` valid positions along ``dim``, unpadded and padded to the traced ``size``."""
+
+    dim: str
+    short: int
+    size: int
+    shorter: Mapping[str, Any]
+    padded: Mapping[str, Any]
+
+
 class Padding(Check):
     """With a mask: shorter inputs padded to the traced length give what eager gives for them unpadded."""
 
     name = "padding"
     requires = frozenset({"eager", "trace", "equivalence"})
+    reads = frozenset({"expected", "traced"})
 
-    def run(self, context: Context) -> CheckResult:
-        if context.mask is None and context.spec.mask is not None:
-            return CheckResult.skipped(
-                self.name, f"the mask {context.spec.mask!r} does not hold 0 and 1 alone: nothing says what is padding"
-            )
-        if context.mask is None:
-            return CheckResult.skipped(self.name, "the inputs have no padding mask: name it with mask=")
-        axes = context.dims.axes.get(context.mask, {})
-        dim = next((name for name in axes.values() if name != BATCH), None)
+    def run(self, cell: Cell, evidence: Evidence) -> Found:
+        dim, reason = _padded_dim(cell)
         if dim is None:
-            return CheckResult.skipped(self.name, f"no axis of the mask {context.mask!r} is known to be a sequence")
-        size = context.dims.sizes(context.inputs)[dim]
-        if size < 2:
-            return CheckResult.skipped(self.name, f"{dim} is traced at {size}: nothing shorter to pad")
-        tried: dict[int, str] = {}
+            return self.skipped(reason)
+        size = cell.dims.sizes(cell.inputs)[dim]
+        tried: dict[str, str] = {}
         for short in dict.fromkeys((max(size // 2, 1), size - 1, min(2, size - 1))):
-            shorter, padded = self._pair(context, dim, short, size)
-            try:
-                expected = context.eager(shorter)
-            except Exception:  # noqa: BLE001 - eager refuses that length: nothing to compare with
-                tried[short] = "outside"
-                continue
-            if not finite(expected):
-                tried[short] = "outside"
+            pair = _pair(cell, dim, short, size)
+            expected = _unpadded(cell, pair)
+            if expected is None:
+                tried[str(short)] = "outside"
                 continue
             try:
-                actual = context.scripted(padded)
+                actual = cell.scripted(evidence.program, pair.padded)
             except Exception as error:  # noqa: BLE001 - the program refuses a padded input of its own size
-                finding = context.failure(error)
-                return CheckResult.failed(self.name, Verdict.PADDING_UNSAFE, finding, lengths=tried)
-            mismatches = self._compare(context, actual, expected)
-            tried[short] = "wrong" if mismatches else "equal"
+                return self.failed(Verdict.PADDING_UNSAFE, cell.failure(error), lengths=tried)
+            mismatches = _compared(cell, actual, expected)
+            tried[str(short)] = "wrong" if mismatches else "equal"
             if mismatches:
-                return self._failed(context, mismatches, dim, short, size, shorter, padded, tried)
+                return self._leaks(cell, evidence, mismatches, pair, tried)
         if "equal" not in tried.values():
-            return CheckResult.skipped(self.name, f"eager refuses shorter inputs ({', '.join(map(str, tried))})")
-        return CheckResult.passed(self.name, lengths={str(short): kind for short, kind in tried.items()}, traced=size)
+            return self.skipped(f"eager refuses shorter inputs ({', '.join(tried)})")
+        return self.passed(lengths=tried, traced=size)
 
-    def _pair(self, context: Context, dim: str, short: int, size: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """``short`` positions, all valid, and the same padded to ``size`` on the side where the observed mask pads."""
-        valid = 0 if context.mask_inverted else 1
-        shorter = mapped(
-            shorten(context.inputs, context.dims, dim, short, at_start=context.pads_at_start),
-            lambda path, tensor: torch.full_like(tensor, valid) if path == context.mask else tensor,
-        )
-        fill: dict[str, int] = {**context.pad_values, str(context.mask): 1 - valid}
-        return shorter, pad(shorter, context.dims, dim, size, fill, at_start=context.pads_at_start)
-
-    def _compare(self, context: Context, actual: Any, expected: Any) -> list[Mismatch]:
-        """The leaves that differ where the input was valid; padded positions of the output are not looked at."""
-        shapes = {path: leaf.shape for path, leaf in tensors(expected)}
-        order = iter([path for path, _ in tensors(actual)])
-
-        def crop(tensor: torch.Tensor) -> torch.Tensor:
-            shape = shapes.get(next(order))
-            cropped = crop_to(tensor, shape, at_start=context.pads_at_start) if shape is not None else None
-            return tensor if cropped is None else cropped
-
-        cropped = map_tensors(crop, actual)
-        strict = compare(cropped, expected, context.spec.tolerance)
-        asked = context.spec.tolerance
-        if not strict or asked.rtol is not None or asked.atol is not None:
-            return strict
-        return [m for m in strict if m.kind != "value"] + [
-            m for m in compare(cropped, expected, _widened(cropped, expected)) if m.kind == "value"
-        ]
-
-    def _failed(
-        self,
-        context: Context,
-        mismatches: list[Mismatch],
-        dim: str,
-        short: int,
-        size: int,
-        shorter: Mapping[str, Any],
-        padded: Mapping[str, Any],
-        tried: Mapping[int, str],
-    ) -> CheckResult:
+    def _leaks(
+        self, cell: Cell, evidence: Evidence, mismatches: list[Mismatch], pair: _Pair, tried: Mapping[str, str]
+    ) -> Found:
         findings = [
-            context.finding(
-                f"{dim} {short} padded to {size} changes {mismatch.label}: {mismatch.text}",
+            cell.finding(
+                f"{pair.dim} {pair.short} padded to {pair.size} changes {mismatch.label}: {mismatch.text}",
                 path=mismatch.path,
-                details={**mismatch.details(), "length": short, "traced": size},
+                details={**mismatch.details(), "length": pair.short, "traced": pair.size},
             )
             for mismatch in mismatches
         ]
-        causes = self._causes(context, shorter, padded)
-        hint = f"let {context.mask} keep padded positions out of every sum, mean, maximum, softmax and last position"
-        lengths = {str(length): kind for length, kind in tried.items()}
-        return CheckResult.failed(
-            self.name,
-            Verdict.PADDING_UNSAFE,
-            *context.caused(findings, causes or context.produced(mismatches[0].path), hint=hint),
-            lengths=lengths,
-            traced=size,
-        )
-
-    def _causes(self, context: Context, shorter: Mapping[str, Any], padded: Mapping[str, Any]) -> list[Cause]:
-        """The first operation whose result at valid positions is another one once the input is padded."""
-        logs = []
-        for inputs in (shorter, padded):
-            log = OperationLog()
-            with quiet():
-                try:
-                    log.record(lambda inputs=inputs: context.call.run(context.model, inputs))  # type: ignore[misc]
-                except Exception:  # noqa: BLE001 - no line to name then
-                    return []
-                finally:
-                    context.restore()
-            logs.append(log)
-        operation = first_difference(logs[0], logs[1], crop=True, at_start=context.pads_at_start, slack=1e-3)
-        return [Cause(operation.line, "leaks at", f"in {operation.name}")] if operation and operation.line else []
+        causes = _causes(cell, pair)
+        if not causes and evidence.traced is not None:
+            causes = produced(evidence.traced, evidence.expected, mismatches[0].path)
+        hint = f"let {cell.mask} keep padded positions out of every sum, mean, maximum, softmax and last position"
+        found = caused(cell, findings, causes, hint=hint)
+        return self.failed(Verdict.PADDING_UNSAFE, *found, lengths=tried, traced=pair.size)
 
 
-def _widened(actual: Any, expected: Any) -> Tolerance:
-    """Ten times the widest default tolerance among the leaves that differ."""
-    from torch.testing._comparison import default_tolerances
+def _padded_dim(cell: Cell) -> tuple[str | None, str]:
+    """The dim that the mask pads; or None, and the reason why nothing can be padded."""
+    if cell.mask is None and cell.spec.mask is not None:
+        return None, f"the mask {cell.spec.mask!r} does not hold 0 and 1 alone: nothing says what is padding"
+    if cell.mask is None:
+        return None, "the inputs have no padding mask: name it with mask="
+    dim = next((name for name in cell.dims.axes.get(cell.mask, {}).values() if name != BATCH), None)
+    if dim is None:
+        return None, f"no axis of the mask {cell.mask!r} is known to be a sequence"
+    size = cell.dims.sizes(cell.inputs)[dim]
+    return (None, f"{dim} is traced at {size}: nothing shorter to pad") if size < 2 else (dim, "")
 
+
+def _pair(cell: Cell, dim: str, short: int, size: int) -> _Pair:
+    """``short`` positions, all valid, and the same padded to ``size`` on the side where the observed mask pads."""
+    valid = 0 if cell.mask_inverted else 1
+    shorter = mapped(
+        shorten(cell.inputs, cell.dims, dim, short, at_start=cell.pads_at_start),
+        lambda path, tensor: torch.full_like(tensor, valid) if path == cell.mask else tensor,
+    )
+    fill: dict[str, int] = {**cell.pad_values, str(cell.mask): 1 - valid}
+    padded = pad(shorter, cell.dims, dim, size, fill, at_start=cell.pads_at_start)
+    return _Pair(dim, short, size, shorter, padded)
+
+
+def _unpadded(cell: Cell, pair: _Pair) -> Any:
+    """Eager's outputs without padding; None where eager refuses that length, or gives no finite values for it."""
+    try:
+        expected = cell.eager(pair.shorter)
+    except Exception:  # noqa: BLE001 - eager refuses that length: nothing to compare with
+        return None
+    return expected if finite(expected) else None
+
+
+def _compared(cell: Cell, actual: Any, expected: Any) -> list[Mismatch]:
+    """The leaves that differ where the input was valid; padded positions of the output are not looked at."""
+    shapes = {path: leaf.shape for path, leaf in tensors(expected)}
+    order = iter([path for path, _ in tensors(actual)])
+
+    def crop(tensor: torch.Tensor) -> torch.Tensor:
+        shape = shapes.get(next(order))
+        cropped = crop_to(tensor, shape, at_start=cell.pads_at_start) if shape is not None else None
+        return tensor if cropped is None else cropped
+
+    cropped = map_tensors(crop, actual)
+    asked = cell.spec.tolerance
+    strict = compare(cropped, expected, asked)
+    if not strict or asked.rtol is not None or asked.atol is not None:
+        return strict
+    widened = [m for m in compare(cropped, expected, _widened(expected)) if m.kind == "value"]
+    return [m for m in strict if m.kind != "value"] + widened
+
+
+def _widened(expected: Any) -> Tolerance:
+    """Ten times the widest default tolerance among the leaves."""
     pairs = [default_tolerances(leaf.dtype) for _, leaf in tensors(expected)]
     return Tolerance(rtol=_SLACK * max(rtol for rtol, _ in pairs), atol=_SLACK * max(atol for _, atol in pairs))
+
+
+def _causes(cell: Cell, pair: _Pair) -> list[Cause]:
+    """The first operation whose result at valid positions is another one once the input is padded."""
+    logs = []
+    for inputs in (pair.shorter, pair.padded):
+        log = OperationLog()
+        try:
+            with cell.trying():
+                log.record(lambda inputs=inputs: cell.call.run(cell.model, inputs))  # type: ignore[misc]
+        except Exception:  # noqa: BLE001 - no line to name then
+            return []
+        logs.append(log)
+    operation = first_difference(logs[0], logs[1], crop=True, at_start=cell.pads_at_start, slack=1e-3)
+    return [Cause(operation.line, "leaks at", f"in {operation.name}")] if operation and operation.line else []

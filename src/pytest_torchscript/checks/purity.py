@@ -8,133 +8,131 @@ from typing import Any
 import torch
 
 from .. import source
+from ..cell import Cell
 from ..diagnosis.lines import first_line_where
-from ..nested import clone, identical, tensors
-from ..result import CheckResult, Finding, Status, Verdict
+from ..explain import state_writes
+from ..nested import clone, finite, identical, tensors
+from ..result import Finding, Verdict
 from ..subject.inputs import resize
-from ..tracing.trace import quiet
-from .base import Check, Context, finite, state_writes
+from .base import Check, Evidence, Found
 
 __all__ = ["Purity"]
+
+_Writes = list[tuple[str, source.Line | None]]
 
 
 class Purity(Check):
     """Calls change neither the inputs nor the model's own state, so the answer does not depend on call history."""
 
     name = "purity"
+    reads = frozenset({"random", "refused", "traced"})
 
-    def run(self, context: Context) -> CheckResult:
-        if context.expected is None and context.statuses.get("eager") is Status.FAILED:
-            return CheckResult.skipped(self.name, "eager failed")
-        writes = state_writes(context)
-        registered = {name: "buffer" for name, _ in context.model.named_buffers()}
-        registered |= {name: "parameter" for name, _ in context.model.named_parameters()}
-        findings = self._inputs(context) + [
-            self._written_state(context, registered[name], name, line) for name, line in writes if name in registered
+    def run(self, cell: Cell, evidence: Evidence) -> Found:
+        if evidence.refused:
+            return self.skipped("eager failed")
+        writes = state_writes(cell)
+        registered = {name: "buffer" for name, _ in cell.model.named_buffers()}
+        registered |= {name: "parameter" for name, _ in cell.model.named_parameters()}
+        findings = _overwritten_inputs(cell) + [
+            _written_state(cell, registered[name], name, line) for name, line in writes if name in registered
         ]
-        # Plain attributes are no failure in themselves: many models keep an attention map there for whoever wants it.
+        # Plain attributes are no failure in themselves: many models keep an attention map there for their users.
         attributes = [write for write in writes if write[0] not in registered]
-        if not findings and not context.random:
-            findings += self._history(context, attributes)
+        if not findings and not evidence.random:
+            findings += _history(cell, evidence, attributes)
         if findings:
-            return CheckResult.failed(self.name, Verdict.SIDE_EFFECT, *findings)
-        return CheckResult.passed(self.name, attributes_written=[name for name, _ in attributes])
+            return self.failed(Verdict.SIDE_EFFECT, *findings)
+        return self.passed(attributes_written=[name for name, _ in attributes])
 
-    def _inputs(self, context: Context) -> list[Finding]:
-        """Inputs that a call overwrites."""
-        given = clone(dict(context.inputs))
-        with quiet(), torch.no_grad():
-            try:
-                args, kwargs = context.call.arguments(given)
-                context.model(*args, **kwargs)
-            finally:
-                context.restore()
-        observed = dict(tensors(context.inputs))
-        left = dict(tensors(given))
-        changed = [path for path in {**observed, **left} if _changed(observed.get(path), left.get(path))]
-        return [
-            context.finding(
-                f"a call overwrites its input {path!r}" if path in observed else f"a call adds {path!r} to its input",
-                path=path,
-                line=self._overwritten_at(context, path, observed.get(path)),
-                where="written at",
-                hint="work on a copy of the input: clone(), or the operation without the trailing underscore",
-            )
-            for path in changed
-        ]
 
-    @staticmethod
-    def _overwritten_at(context: Context, path: str, observed: torch.Tensor | None) -> source.Line | None:
-        given = clone(dict(context.inputs))
-        args, kwargs = context.call.arguments(given)
-        with quiet():
-            try:
-                return first_line_where(
-                    lambda: context.model(*args, **kwargs), lambda: _changed(observed, dict(tensors(given)).get(path))
-                )
-            finally:
-                context.restore()
-
-    @staticmethod
-    def _written_state(context: Context, kind: str, name: str, line: source.Line | None) -> Finding:
-        return context.finding(
-            f"a call changes the {kind} {name!r}",
-            path=name,
-            line=line,
+def _overwritten_inputs(cell: Cell) -> list[Finding]:
+    """Inputs that a call overwrites."""
+    given = clone(dict(cell.inputs))
+    with cell.trying(), torch.no_grad():
+        args, kwargs = cell.call.arguments(given)
+        cell.model(*args, **kwargs)
+    observed = dict(tensors(cell.inputs))
+    left = dict(tensors(given))
+    changed = [path for path in {**observed, **left} if _changed(observed.get(path), left.get(path))]
+    return [
+        cell.finding(
+            f"a call overwrites its input {path!r}" if path in observed else f"a call adds {path!r} to its input",
+            path=path,
+            line=_overwritten_at(cell, path, observed.get(path)),
             where="written at",
-            hint="return the new state as an output, and take the old one as an input",
+            hint="work on a copy of the input: clone(), or the operation without the trailing underscore",
         )
+        for path in changed
+    ]
 
-    def _history(self, context: Context, attributes: list[tuple[str, source.Line | None]]) -> list[Finding]:
-        """Whether the answer to one input depends on another having been asked before."""
-        asked: list[tuple[str, Mapping[str, Any], Any]] = []
-        for label, inputs in self._others(context):
-            try:
-                fresh = context.eager(inputs)
-            except Exception:  # noqa: BLE001, S112 - eager refuses this input anyway
-                continue
-            if finite(fresh):
-                asked.append((label, inputs, fresh))
+
+def _overwritten_at(cell: Cell, path: str, observed: torch.Tensor | None) -> source.Line | None:
+    given = clone(dict(cell.inputs))
+    args, kwargs = cell.call.arguments(given)
+    with cell.trying():
+        return first_line_where(lambda: cell.model(*args, **kwargs), lambda: _changed(observed, dict(tensors(given)).get(path)))
+
+
+def _written_state(cell: Cell, kind: str, name: str, line: source.Line | None) -> Finding:
+    return cell.finding(
+        f"a call changes the {kind} {name!r}",
+        path=name,
+        line=line,
+        where="written at",
+        hint="return the new state as an output, and take the old one as an input",
+    )
+
+
+def _history(cell: Cell, evidence: Evidence, attributes: _Writes) -> list[Finding]:
+    """Whether the answer to one input depends on another having been asked before."""
+    asked: list[tuple[str, Mapping[str, Any], Any]] = []
+    for label, inputs in _others(cell, evidence):
         try:
-            context.eager(restore=False)
-            for label, inputs, fresh in asked:
-                try:
-                    later = context.eager(inputs, restore=False)
-                except Exception as error:  # noqa: BLE001 - accepted when asked first, refused when asked second
-                    cause = context.failure(error).message
-                    message = f"{label} is refused after another call, though accepted before: {cause}"
-                    return [self._by_attributes(context, message, attributes)]
-                mismatches = context.compare(later, fresh)
-                if mismatches:
-                    first = mismatches[0]
-                    message = f"{label}: the answer depends on the call before, {first.label} by {first.text}"
-                    return [self._by_attributes(context, message, attributes)]
-        finally:
-            context.restore()
-        return []
+            fresh = cell.eager(inputs)
+        except Exception:  # noqa: BLE001, S112 - eager refuses this input anyway
+            continue
+        if finite(fresh):
+            asked.append((label, inputs, fresh))
+    with cell.trying():
+        cell.eager(restore=False)
+        for label, inputs, fresh in asked:
+            try:
+                later = cell.eager(inputs, restore=False)
+            except Exception as error:  # noqa: BLE001 - accepted when asked first, refused when asked second
+                cause = cell.failure(error).message
+                message = f"{label} is refused after another call, though accepted before: {cause}"
+                return [_by_attributes(cell, message, attributes)]
+            mismatches = cell.compare(later, fresh)
+            if mismatches:
+                first = mismatches[0]
+                message = f"{label}: the answer depends on the call before, {first.label} by {first.text}"
+                return [_by_attributes(cell, message, attributes)]
+    return []
 
-    def _others(self, context: Context) -> list[tuple[str, Mapping[str, Any]]]:
-        """Another input of the same shape, and one with every dim at another size."""
-        others: list[tuple[str, Mapping[str, Any]]] = [("another input", context.fresh.redrawn(context.inputs, seed=7))]
-        sizes = {
-            dim: size + 1 if size < context.limits.get(dim, size + 1) else max(size - 1, 1)
-            for dim, size in context.dims.sizes(context.inputs).items()
-        }
-        if sizes:
-            label = "an input with " + " and ".join(f"{dim} {size}" for dim, size in sizes.items())
-            others.append((label, resize(context.inputs, context.dims, sizes, mask=context.mask)))
-        return others
 
-    @staticmethod
-    def _by_attributes(context: Context, message: str, attributes: list[tuple[str, source.Line | None]]) -> Finding:
-        kept = f" (kept in {', '.join(name for name, _ in attributes[:3])})" if attributes else ""
-        return context.finding(
-            message + kept,
-            path=attributes[0][0] if attributes else None,
-            line=next((line for _, line in attributes if line), None),
-            where="written at",
-            hint="keep no state between calls: return it, or compute it anew",
-        )
+def _others(cell: Cell, evidence: Evidence) -> list[tuple[str, Mapping[str, Any]]]:
+    """Another input of the same shape, and one with every dim at another size."""
+    others: list[tuple[str, Mapping[str, Any]]] = [("another input", cell.fresh.redrawn(cell.inputs, seed=7))]
+    dims = cell.probed_dims(evidence.conversions)
+    sizes = {
+        dim: size + 1 if size < cell.limits.get(dim, size + 1) else max(size - 1, 1)
+        for dim, size in dims.sizes(cell.inputs).items()
+    }
+    if sizes:
+        label = "an input with " + " and ".join(f"{dim} {size}" for dim, size in sizes.items())
+        others.append((label, resize(cell.inputs, dims, sizes, mask=cell.mask)))
+    return others
+
+
+def _by_attributes(cell: Cell, message: str, attributes: _Writes) -> Finding:
+    kept = f" (kept in {', '.join(name for name, _ in attributes[:3])})" if attributes else ""
+    return cell.finding(
+        message + kept,
+        path=attributes[0][0] if attributes else None,
+        line=next((line for _, line in attributes if line), None),
+        where="written at",
+        hint="keep no state between calls: return it, or compute it anew",
+    )
 
 
 def _changed(before: torch.Tensor | None, now: torch.Tensor | None) -> bool:

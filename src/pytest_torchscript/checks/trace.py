@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..cell import Cell
 from ..diagnosis.hints import hint_for, root_cause
-from ..result import CheckResult, Verdict
+from ..result import Finding, Verdict
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
-from .base import Check, Context
+from .base import Check, Evidence, Found
 
 __all__ = ["Trace"]
 
@@ -17,35 +18,33 @@ class Trace(Check):
 
     name = "trace"
     requires = frozenset({"eager"})
+    gives = frozenset({"traced"})
     numeric = False
 
-    def run(self, context: Context) -> CheckResult:
+    def run(self, cell: Cell, evidence: Evidence) -> Found:
         try:
-            traced = trace(context.model, context.call)
+            with cell.trying():
+                traced = trace(cell.model, cell.call)
         except TorchScriptUnavailable as error:
-            return CheckResult.failed(self.name, Verdict.UNAVAILABLE, context.finding(str(error)))
+            return self.failed(Verdict.UNAVAILABLE, cell.finding(str(error)))
         except TraceError as error:
-            return CheckResult.failed(self.name, Verdict.UNTRACEABLE, self._finding(context, error))
-        finally:
-            context.restore()
-        context.traced = traced
-        warnings = tuple(
-            context.finding(entry.message, line=entry.line, where="tracer warned at") for entry in traced.diagnostics
-        )
+            return self.failed(Verdict.UNTRACEABLE, self._finding(cell, error))
+        warnings = [cell.finding(entry.message, line=entry.line, where="tracer warned at") for entry in traced.diagnostics]
         metrics: dict[str, Any] = {"tracer_warnings": len(warnings)}
         if not traced.strict:
             metrics["strict"] = False
-            note = context.finding("the model returns a dict: traced with strict=False", hint="deploy it with strict=False too")
-            warnings = (note, *warnings)
-        return CheckResult.passed(self.name, findings=warnings, **metrics)
+            note = cell.finding("the model returns a dict: traced with strict=False", hint="deploy it with strict=False too")
+            warnings = [note, *warnings]
+        return self.passed(warnings, gives={"traced": traced}, **metrics)
 
-    def _finding(self, context: Context, error: TraceError) -> Any:
+    @staticmethod
+    def _finding(cell: Cell, error: TraceError) -> Finding:
         line, where = error.line, "raised at"
         if line is None:
             # torch refused the outputs after forward had returned: the return is what to change.
-            line, where = context.returned_at(), "returned at"
+            line, where = cell.returned_at(), "returned at"
         text = str(error.cause)
-        return context.finding(
+        return cell.finding(
             root_cause(error.cause),
             line=line,
             where=where,

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from ..cell import Cell
+from ..explain import written_at
 from ..nested import clone, identical
-from ..result import CheckResult, Finding, Verdict
+from ..result import Finding, Verdict
 from ..subject.synthesise import is_transformers_model
 from ..tracing.trace import quiet
-from .base import Check, Context, written_at
+from .base import Check, Evidence, Found
 
 __all__ = ["Weights"]
 
@@ -25,106 +27,99 @@ class Weights(Check):
 
     name = "weights"
     requires = frozenset({"eager", "trace", "roundtrip"})
+    reads = frozenset({"traced", "loaded"})
 
-    def run(self, context: Context) -> CheckResult:
+    def run(self, cell: Cell, evidence: Evidence) -> Found:
+        state = None if evidence.loaded is None else evidence.loaded.state_dict()
         ties: list[dict[str, Any]] = [
-            {"names": names, "bytes": _bytes(context.model, names[0]), "kept": self._kept(context, names)}
-            for names in _tied(context.model)
+            {"names": names, "bytes": _bytes(cell.model, names[0]), "kept": _kept(state, names)} for names in _tied(cell.model)
         ]
         cloned = sum(tie["bytes"] * (len(tie["names"]) - 1) for tie in ties if tie["kept"] is False)
         metrics: dict[str, Any] = {"tied": ties, "cloned_bytes": cloned}
-        if context.loaded is not None:
-            metrics |= self._size(context)
-        flagged = _flagged(context.model)
+        if state is not None:
+            metrics |= _size(cell, state)
+        flagged = _flagged(cell.model)
         flag_is_read = bool(flagged) and _transformers_major() < _WITHOUT_FLAG
-        untied = _untied(context.model, flagged) if flag_is_read else []
+        untied = _untied(cell.model, flagged) if flag_is_read else []
         if untied:
             metrics["untied_by_flag"] = untied
-        changed = self._changed(context)
-        if changed:
-            return CheckResult.failed(self.name, Verdict.WEIGHTS_CHANGED, *changed, **metrics)
-        notes = [self._about(context, tie) for tie in ties if tie["kept"] is not None]
-        notes += [self._about_untied(context, entry) for entry in untied]
+        overwritten = _overwritten(cell, evidence.program)
+        if overwritten:
+            return self.failed(Verdict.WEIGHTS_CHANGED, *overwritten, **metrics)
+        notes = [_about(cell, tie) for tie in ties if tie["kept"] is not None]
+        notes += [_about_untied(cell, entry) for entry in untied]
         if flagged and not flag_is_read:
             notes.append(
-                context.finding(
+                cell.finding(
                     "config.torchscript=True has no effect in transformers 5: tied weights stay tied, and it makes no tuples",
                     hint="drop the flag, and call with return_dict=False for tuples",
                 )
             )
-        return CheckResult.passed(self.name, findings=tuple(notes), **metrics)
+        return self.passed(notes, **metrics)
 
-    @staticmethod
-    def _about(context: Context, tie: Mapping[str, Any]) -> Finding:
-        names, size = tie["names"], tie["bytes"]
-        apart = size * len(names)
-        return context.finding(
-            f"{_listed(names)} are tied, "
-            + (
-                f"and stay so through save and load: {size} bytes once, {apart} if they were not"
-                if tie["kept"]
-                else f"but cloned by save and load: {size} bytes once become {apart}, {apart - size} more"
-            ),
-            path=names[0],
+
+def _about(cell: Cell, tie: Mapping[str, Any]) -> Finding:
+    names, size = tie["names"], tie["bytes"]
+    apart = size * len(names)
+    return cell.finding(
+        f"{_listed(names)} are tied, "
+        + (
+            f"and stay so through save and load: {size} bytes once, {apart} if they were not"
+            if tie["kept"]
+            else f"but cloned by save and load: {size} bytes once become {apart}, {apart - size} more"
+        ),
+        path=names[0],
+    )
+
+
+def _about_untied(cell: Cell, entry: Mapping[str, Any]) -> Finding:
+    names, size, copies = entry["names"], entry["bytes"], entry["copies"]
+    return cell.finding(
+        f"{_listed(names)} are tied by the config but cloned by its torchscript=True: {copies} equal copies, "
+        f"{size} bytes each, {size * (copies - 1)} more than tied",
+        path=names[0],
+        hint="drop the flag: torch.jit.save keeps ties, and return_dict=False in the call gives tuples",
+    )
+
+
+def _size(cell: Cell, state: Mapping[str, torch.Tensor]) -> dict[str, int]:
+    """The bytes of the parameters in the loaded program, and what they were if every name had its own."""
+    saved = [state[name] for name, _ in cell.model.named_parameters(remove_duplicate=False) if name in state]
+    once = {_place(tensor): tensor for tensor in saved}
+    return {
+        "parameter_bytes": sum(tensor.numel() * tensor.element_size() for tensor in once.values()),
+        "parameter_bytes_untied": sum(tensor.numel() * tensor.element_size() for tensor in saved),
+    }
+
+
+def _kept(state: Mapping[str, torch.Tensor] | None, names: list[str]) -> bool | None:
+    """Whether the loaded program still shares the storage; None where a name did not survive tracing."""
+    if state is None or any(name not in state for name in names):
+        return None
+    return len({state[name].untyped_storage().data_ptr() for name in names}) == 1
+
+
+def _overwritten(cell: Cell, program: Any) -> list[Finding]:
+    """Parameters that a call of the model, or of its trace, has overwritten by now."""
+    with quiet(), torch.no_grad():
+        cell.call.run(cell.model)
+        by_model = cell.state.changed_parameters()
+        cell.restore_all()
+        # A program that fails has been reported, unless the marker skips the checks that do.
+        with contextlib.suppress(Exception):
+            program(*clone(dict(cell.inputs)).values())
+        by_trace = cell.state.changed_parameters()
+        cell.restore_all()
+    return [
+        cell.finding(
+            f"parameter {name!r} is overwritten when {'the model' if name in by_model else 'the trace'} is called",
+            path=name,
+            line=written_at(cell, name),
+            where="written at",
+            hint="compute the changed weight without writing it back, or do it once before tracing",
         )
-
-    @staticmethod
-    def _about_untied(context: Context, entry: Mapping[str, Any]) -> Finding:
-        names, size, copies = entry["names"], entry["bytes"], entry["copies"]
-        return context.finding(
-            f"{_listed(names)} are tied by the config but cloned by its torchscript=True: {copies} equal copies, "
-            f"{size} bytes each, {size * (copies - 1)} more than tied",
-            path=names[0],
-            hint="drop the flag: torch.jit.save keeps ties, and return_dict=False in the call gives tuples",
-        )
-
-    @staticmethod
-    def _size(context: Context) -> dict[str, int]:
-        """The bytes of the parameters in the loaded program, and what they were if every name had its own."""
-        state = context.loaded.state_dict()
-        saved = [state[name] for name, _ in context.model.named_parameters(remove_duplicate=False) if name in state]
-        once = {_place(tensor): tensor for tensor in saved}
-        return {
-            "parameter_bytes": sum(tensor.numel() * tensor.element_size() for tensor in once.values()),
-            "parameter_bytes_untied": sum(tensor.numel() * tensor.element_size() for tensor in saved),
-        }
-
-    def _kept(self, context: Context, names: list[str]) -> bool | None:
-        """Whether the loaded program still shares the storage; None where a name did not survive tracing."""
-        if context.loaded is None:
-            return None
-        state = context.loaded.state_dict()
-        if any(name not in state for name in names):
-            return None
-        return len({state[name].untyped_storage().data_ptr() for name in names}) == 1
-
-    @staticmethod
-    def _changed(context: Context) -> list[Finding]:
-        """Parameters that a call of the model, or of its trace, has overwritten by now."""
-        with quiet(), torch.no_grad():
-            context.call.run(context.model)
-            by_model = context.state.changed_parameters()
-            context.state.restore(thorough=True)
-            # A program that fails has been reported, unless the marker skips the checks that do.
-            with contextlib.suppress(Exception):
-                context.module(*clone(dict(context.inputs)).values())
-            by_trace = context.state.changed_parameters()
-            context.state.restore(thorough=True)
-        found = []
-        for name in dict.fromkeys((*by_model, *by_trace)):
-            who = "the model" if name in by_model else "the trace"
-            line = written_at(context, name)
-            context.state.restore(thorough=True)
-            found.append(
-                context.finding(
-                    f"parameter {name!r} is overwritten when {who} is called",
-                    path=name,
-                    line=line,
-                    where="written at",
-                    hint="compute the changed weight without writing it back, or do it once before tracing",
-                )
-            )
-        return found
+        for name in dict.fromkeys((*by_model, *by_trace))
+    ]
 
 
 def _tied(model: torch.nn.Module) -> list[list[str]]:

@@ -10,9 +10,10 @@ import torch
 from .. import source
 from ..diagnosis.hints import root_cause
 from ..errors import GateError
-from ..gate import as_deployed, call_of, check_model, put_back_in_mode
+from ..gate import check_model
+from ..prepare import as_deployed, call_of, in_eval_mode
 from ..result import GateResult
-from ..subject.state import ModelState, isolated
+from ..subject.state import isolated
 from ..subject.synthesise import synthesise
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
 from .session import Gatekeeper
@@ -49,11 +50,7 @@ class TorchScript:
         __tracebackhide__ = True
         model = check_model(model)
         call = call_of(model, synthesise(model) if inputs is None else inputs)
-        training = model.training
-        flags = [(module, module.training) for module in model.modules()]
-        with isolated():
-            model.eval()
-            state = ModelState(model)
+        with isolated(), in_eval_mode(model) as state:
             try:
                 module = trace(model, as_deployed(model, call, state)).module
             except TraceError as error:
@@ -61,8 +58,5 @@ class TorchScript:
                 raise GateError(f"{type(model).__name__} is untraceable: {root_cause(error.cause)}{where}") from None
             except TorchScriptUnavailable as error:
                 raise GateError(str(error)) from None
-            finally:
-                state.restore(thorough=True)
-                put_back_in_mode(model, training, flags)
         assert isinstance(module, torch.jit.ScriptModule)
         return module

@@ -101,6 +101,11 @@ class Target:
     use, or raises :class:`pytest_torchscript.SpecError`."""
 
     @property
+    def excuses(self) -> Mapping[str, str]:
+        """Checks that say nothing about this target, each with the reason."""
+        return {"shapes": f"{self.name} accepts the traced shape only: padding carries the proof"} if self.fixed_shapes else {}
+
+    @property
     def rules(self) -> Sequence[Rule]:
         """The rules to check where :meth:`missing` gives a reason, or where nothing can be built."""
         return ()

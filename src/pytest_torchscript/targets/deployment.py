@@ -14,10 +14,12 @@ from ..result import CheckResult, Finding, Status
 if TYPE_CHECKING:
     import torch
 
-    from ..checks.base import Context
+    from ..cell import Cell
+    from ..checks import Evidence
     from ..nested import Mismatch
     from ..tracing.graph import Graph
     from ..tracing.trace import Diagnostic
+    from .base import Target
 
 __all__ = ["Deployment"]
 
@@ -31,15 +33,27 @@ class Deployment:
     into the JSON report as it is. ``directory`` is empty at first and removed after the check.
     """
 
-    def __init__(self, context: Context, *, directory: Path, timeout: float) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        evidence: Evidence,
+        results: Mapping[str, CheckResult],
+        target: Target,
+        *,
+        directory: Path,
+        timeout: float,
+    ) -> None:
         from ..nested import clone
 
-        self._context = context
+        self._cell = cell
+        self._evidence = evidence
+        self._results = dict(results)
+        self._target = target
         self.directory = directory
         self.timeout = timeout
         # Copies: what a target does to its inputs reaches nobody else.
-        self._inputs: Mapping[str, Any] = clone(dict(context.inputs))
-        self._expected = clone(context.expected)
+        self._inputs: Mapping[str, Any] = clone(dict(cell.inputs))
+        self._expected = clone(evidence.expected)
         self.notes: list[Finding] = []
         self.failures: list[Finding] = []
         self.metrics: dict[str, Any] = {}
@@ -49,12 +63,12 @@ class Deployment:
     @property
     def model(self) -> torch.nn.Module:
         """The model under test, in eval mode and on its own device."""
-        return self._context.model
+        return self._cell.model
 
     @property
     def module(self) -> torch.jit.ScriptModule | None:
         """The traced program; None where tracing failed. It takes the inputs by position."""
-        traced = self._context.traced
+        traced = self._evidence.traced
         return None if traced is None else traced.module
 
     @property
@@ -65,7 +79,7 @@ class Deployment:
     @property
     def constants(self) -> Mapping[str, Any]:
         """The arguments that hold no tensor; the trace has them bound."""
-        return self._context.call.constants
+        return self._cell.call.constants
 
     @property
     def expected(self) -> Any:
@@ -75,52 +89,52 @@ class Deployment:
     @property
     def arguments(self) -> Mapping[str, Any]:
         """The marker arguments that targets declare, as far as they were given; this target's own among them."""
-        return self._context.spec.options
+        return self._cell.spec.options
 
     @property
     def dims(self) -> Mapping[str, Mapping[int, str]]:
         """Which axes of which inputs may vary: ``{"input_ids": {0: "batch", 1: "seq"}}``."""
-        return self._context.dims.axes
+        return self._cell.probed_dims(self._evidence.conversions).axes
 
     @property
     def sizes(self) -> Mapping[str, int]:
         """The traced size of each dim."""
-        return self._context.dims.sizes(self._context.inputs)
+        return self._cell.probed_dims(self._evidence.conversions).sizes(self._cell.inputs)
 
     @property
     def limits(self) -> Mapping[str, int]:
         """The largest size of a dim, where the model's config has one (``max_position_embeddings``)."""
-        return self._context.limits
+        return self._cell.limits
 
     @property
     def mask(self) -> str | None:
         """The name of the padding mask among the inputs."""
-        return self._context.mask
+        return self._cell.mask
 
     @property
     def without_weights(self) -> bool:
         """Whether the model is judged on the meta device: it has a structure and no values."""
-        return self._context.meta
+        return self._cell.meta
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
         """What the tracer warned of."""
-        traced = self._context.traced
+        traced = self._evidence.traced
         return () if traced is None else traced.diagnostics
 
     @property
     def graph(self) -> Graph:
         """The canonical graph of the model at the traced size."""
-        return self._context.graph
+        return self._cell.graph
 
     @property
     def results(self) -> Mapping[str, CheckResult]:
         """The results of the checks before this one, by name."""
-        return self._context.results
+        return self._results
 
     def shape_rule(self, dim: str) -> str:
         """What the marker's ``shapes`` demands of a dim: ``safe``, ``dynamic`` or ``fixed``."""
-        return self._context.spec.shapes.rule(dim)
+        return self._cell.spec.shapes.rule(dim)
 
     # Trying it
 
@@ -130,22 +144,22 @@ class Deployment:
 
         This is what ``torch.jit.trace`` and the compilers behind it take. The model is put back afterwards.
         """
-        with self._context.call.as_forward(self.model) as inputs:
+        with self._cell.call.as_forward(self.model) as inputs:
             try:
                 yield self.model, inputs
             finally:
-                self._context.restore()
+                self._cell.restore()
 
     def arguments_of(self, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """``(args, kwargs)`` of the model's own forward for ``inputs``."""
-        args, kwargs = self._context.call.arguments(inputs)
+        args, kwargs = self._cell.call.arguments(inputs)
         return tuple(args), kwargs
 
     def samples(self) -> Iterator[Mapping[str, Any]]:
         """Inputs of the traced shape: the observed ones, and others where the trace is right for them."""
         from ..nested import clone
 
-        yield clone(dict(self._context.inputs))
+        yield clone(dict(self._cell.inputs))
         if self.without_weights or self.status("values") is not Status.PASSED:
             return
         # Floats, integers, masks: one of each kind before a second of any.
@@ -153,44 +167,49 @@ class Deployment:
         for label, inputs in self.variants():
             kinds.setdefault(label.split()[0], []).append(inputs)
         turns = itertools.chain.from_iterable(itertools.zip_longest(*kinds.values()))
-        right = (inputs for inputs in turns if inputs is not None and self._context.probe(inputs).kind == "equal")
+        right = (inputs for inputs in turns if inputs is not None and self._is_right(inputs))
         yield from itertools.islice(right, _MOST_FRESH)
+
+    def _is_right(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the trace equals eager for these inputs."""
+        return self._cell.probe(self._evidence.program, inputs).kind == "equal"
 
     def variants(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """``(description, inputs)`` of the traced shape with other values, whatever the model or its trace makes of them.
 
         Integers stay within the vocabulary where that is known; masks pad as the observed one does.
         """
-        return self._context.fresh.variants(self._context.inputs)
+        return self._cell.fresh.variants(self._cell.inputs)
 
     def resized(self, sizes: Mapping[str, int]) -> Mapping[str, Any]:
         """The inputs at other sizes: shortened, or repeated and redrawn."""
         from ..subject.inputs import resize
 
-        inputs = resize(self._context.inputs, self._context.dims, sizes, mask=self.mask)
+        inputs = resize(self._cell.inputs, self._cell.probed_dims(self._evidence.conversions), sizes, mask=self.mask)
         if self.without_weights or self.status("values") is not Status.PASSED:
             return inputs
-        return self._context.fresh.redrawn(inputs, seed=sum(sizes.values()))
+        return self._cell.fresh.redrawn(inputs, seed=sum(sizes.values()))
 
     def eager(self, inputs: Mapping[str, Any]) -> Any:
         """The model's own outputs; whatever it raises passes through. Its state is put back."""
-        return self._context.eager(inputs)
+        return self._cell.eager(inputs)
 
     def traced(self, inputs: Mapping[str, Any]) -> Any:
         """The traced program's outputs, in this process."""
-        return self._context.scripted(inputs)
+        return self._cell.scripted(self._evidence.program, inputs)
 
     def compare(self, actual: Any, expected: Any) -> list[Mismatch]:
         """The leaves in which two outputs differ, by the target's tolerance or the marker's; see ``nested``."""
-        return self._context.compare(actual, expected, widened=self._context.target.tolerance)
+        return self._cell.compare(actual, expected, widened=self._target.tolerance)
 
     def restore(self) -> None:
         """Put the model's state back after calls of its own forward."""
-        self._context.restore()
+        self._cell.restore()
 
     def status(self, check: str) -> Status | None:
         """How a check before this one ended; None if it has not run."""
-        return self._context.statuses.get(check)
+        result = self._results.get(check)
+        return None if result is None else result.status
 
     # Findings
 
@@ -205,7 +224,7 @@ class Deployment:
         details: Mapping[str, Any] | None = None,
     ) -> Finding:
         """One observation; ``line`` is made relative to the root directory, and its text read."""
-        return self._context.finding(message, line=line, where=where, path=path, hint=hint, details=details)
+        return self._cell.finding(message, line=line, where=where, path=path, hint=hint, details=details)
 
     def note(self, message: str, **about: Any) -> None:
         """Add a finding that fails nothing; arguments as for :meth:`finding`."""
@@ -217,7 +236,7 @@ class Deployment:
 
     def returned_at(self) -> source.Line | None:
         """The line by which the model's own forward returns."""
-        return self._context.returned_at()
+        return self._cell.returned_at()
 
     def line_of(self, node: Any) -> source.Line | None:
         """The user's or library's line of a node of a TorchScript graph."""

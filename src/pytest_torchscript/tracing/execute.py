@@ -121,9 +121,9 @@ def run(module: Any, inputs: Mapping[str, Any], *, profiled: bool = False) -> An
         return detached(module(*arguments))
 
 
-def round_trip(module: Any) -> Any:
-    """``torch.jit.save`` then ``torch.jit.load`` in memory."""
+def round_trip(module: Any, *, device: str | None = None) -> Any:
+    """``torch.jit.save`` then ``torch.jit.load`` in memory; the loaded program lies on ``device``, else where it was."""
     buffer = io.BytesIO()
     torch.jit.save(module, buffer)
     buffer.seek(0)
-    return torch.jit.load(buffer)
+    return torch.jit.load(buffer, map_location=device)

@@ -1,19 +1,64 @@
-"""What padding to fixed lengths costs, and which lengths cost less. Standard library only."""
+"""What a call costs: its operations against a budget, what padding to fixed lengths wastes, which lengths waste less."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ..result import CellResult, CheckResult, Finding, Status
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Plan", "plan", "with_buckets"]
+from .cell import Cell
+from .result import CellResult, CheckResult, Finding, Status
+
+__all__ = ["Plan", "counted", "plan", "with_buckets"]
 
 # Candidates for a bucket: multiples of this many positions, fewer where the longest is short.
 _STEP = 16
 _MOST_CANDIDATES = 64
 # A suggestion that saves less than this share of all operations is none.
 _WORTH = 0.01
+
+
+@contextlib.contextmanager
+def _unfused() -> Iterator[None]:
+    """Attention as the products it is made of: torch's counter takes its fused kernels on the CPU for nothing."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def counted(cell: Cell) -> tuple[dict[str, Any], Finding | None]:
+    """The operations of one call, and a finding where they are beyond the budget or cannot be counted though there is one."""
+    budget = cell.spec.max_flops
+    metrics: dict[str, Any] = {} if budget is None else {"max_flops": budget}
+    counter = FlopCounterMode(display=False)
+    try:
+        with cell.trying(), _unfused(), counter:
+            cell.call.run(cell.model)
+    except Exception as error:  # noqa: BLE001 - on the meta device eager may refuse what tracing accepts
+        return metrics, None if budget is None else cell.failure(error)
+    flops = counter.get_total_flops()
+    metrics["flops"] = flops
+    if budget is None or flops <= budget:
+        return metrics, None
+    by_module = counter.get_flop_counts()
+    top = [name for name in by_module if name.count(".") == 1]
+    dearest = max(top, key=lambda name: sum(by_module[name].values()), default=None)
+    share = f"; most in {dearest} ({sum(by_module[dearest].values()):,})" if dearest else ""
+    finding = cell.finding(
+        f"one call takes {flops:,} floating-point operations, {flops / budget:.2f} times the budget of {budget:,.0f}{share}",
+        hint="make the model cheaper at this size, or raise max_flops knowingly",
+        details={"flops": flops, "max_flops": budget},
+    )
+    return metrics, finding
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ from pytest_torchscript.source import Line
 from pytest_torchscript.spec import GateSpec, parse_arguments
 from pytest_torchscript.targets import Targets, built_in
 
-from ..acceptance import models
-from .alone import ROOT
+from .acceptance import models
+from .checks.alone import ROOT
 
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -111,7 +111,7 @@ def test_one_wrong_leaf_of_one_input_fails() -> None:
     assert finding.message.startswith("same gives another answer than eager (input 3 of 4): output 'hidden' by max abs 1 at")
     assert finding.details["sample"] == 3
     assert (finding.file, finding.where, finding.source) == (
-        "tests/checks/test_target_proof.py",
+        "tests/test_proof.py",
         "computed at",
         "hidden = self.linear(x)",
     )
@@ -289,7 +289,7 @@ def test_a_model_that_a_target_cannot_take_is_unsupported() -> None:
     assert result.verdict is Verdict.TARGET_UNSUPPORTED
     assert (finding.message, finding.file, finding.line) == (
         "no such operation there",
-        "tests/checks/test_target_proof.py",
+        "tests/test_proof.py",
         10,
     )
     assert (finding.where, finding.hint) == ("refused at", "use another")
@@ -638,7 +638,7 @@ def test_a_target_that_raises_is_one_finding(method: str) -> None:
     assert (cell.verdict, result.verdict) == ("TargetFailure", Verdict.TARGET_FAILURE)
     (finding,) = result.findings
     assert finding.message == "same: LookupError: the vendor's table is empty"
-    assert finding.file == "tests/checks/test_target_proof.py"
+    assert finding.file == "tests/test_proof.py"
     assert finding.hint
 
 
@@ -671,7 +671,7 @@ def test_a_target_may_time_out_by_itself() -> None:
 
     finding, note = check(Waiting()).findings
     assert finding.message == "same: TimeoutError: the licence server does not answer"
-    assert finding.file == "tests/checks/test_target_proof.py"
+    assert finding.file == "tests/test_proof.py"
     assert "torchscript_target_timeout" in str(finding.hint)
     assert note.message == "asked the licence server"
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pytest_torchscript import gate
+from pytest_torchscript.cost import plan, with_buckets
 from pytest_torchscript.result import CellResult, CheckResult, Finding
 from pytest_torchscript.spec import GateSpec, parse_arguments
-from pytest_torchscript.targets.cost import plan, with_buckets
 
-from ..acceptance import models
+from .acceptance import models
 
 
 def transformer(length: int) -> float:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_torchscript import gate
-from pytest_torchscript.result import Status, Verdict
+from pytest_torchscript import checks, gate
+from pytest_torchscript.result import CheckResult, Status, Verdict
 from pytest_torchscript.spec import GateSpec, parse_arguments
 
-from .alone import alone, cell
+from .checks.alone import NOT_ASKED, cell
 
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 FLOPS = 2 * 2 * 6 * 4 * 8
@@ -28,9 +29,15 @@ class Heads(nn.Module):
         return self.small(x), self.large(x)
 
 
+def budgeted(model: nn.Module, inputs: Any, **arguments: Any) -> CheckResult:
+    """The result of the target's check; of the others, ``eager`` alone runs."""
+    skip = {check.name: NOT_ASKED for check in checks.ALL if check.name != "eager"}
+    return cell(model, inputs, skip=skip, **arguments).check("target")
+
+
 def test_without_a_budget_there_is_nothing_to_check() -> None:
     """The reason says what would make it a check."""
-    result = alone("target", nn.Linear(4, 8), (X,))
+    result = budgeted(nn.Linear(4, 8), (X,))
     assert (result.status, result.reason) == (
         Status.SKIPPED,
         "the torchscript target adds nothing without max_flops",
@@ -40,14 +47,14 @@ def test_without_a_budget_there_is_nothing_to_check() -> None:
 @pytest.mark.parametrize("budget", [FLOPS, FLOPS * 10])
 def test_a_call_within_the_budget_passes_with_its_figures(budget: int) -> None:
     """The budget itself is still within."""
-    result = alone("target", nn.Linear(4, 8), (X,), max_flops=budget)
+    result = budgeted(nn.Linear(4, 8), (X,), max_flops=budget)
     assert (result.status, result.findings) == (Status.PASSED, ())
     assert result.metrics == {"flops": FLOPS, "max_flops": budget}
 
 
 def test_a_call_beyond_the_budget_fails_with_its_figures() -> None:
     """How many, how far beyond, against which budget."""
-    result = alone("target", nn.Linear(4, 8), (X,), max_flops=FLOPS / 2)
+    result = budgeted(nn.Linear(4, 8), (X,), max_flops=FLOPS / 2)
     assert result.verdict is Verdict.TARGET_FAILURE
     (finding,) = result.findings
     assert finding.message.startswith("one call takes 768 floating-point operations, 2.00 times the budget of 384")
@@ -58,7 +65,7 @@ def test_a_call_beyond_the_budget_fails_with_its_figures() -> None:
 
 def test_the_dearest_module_is_named() -> None:
     """That is where to save."""
-    (finding,) = alone("target", Heads(), (X,), max_flops=1).findings
+    (finding,) = budgeted(Heads(), (X,), max_flops=1).findings
     assert "most in Heads.large (19,200)" in finding.message
 
 
@@ -67,7 +74,7 @@ def test_the_dearest_is_a_part_that_the_model_names() -> None:
     wrapped: nn.Module = nn.Linear(4, 8)
     for _ in range(8):
         wrapped = nn.Sequential(wrapped)
-    (finding,) = alone("target", nn.Sequential(wrapped), (X,), max_flops=1).findings
+    (finding,) = budgeted(nn.Sequential(wrapped), (X,), max_flops=1).findings
     assert "most in Sequential.0 (768)" in finding.message
 
 
@@ -112,7 +119,7 @@ def test_a_call_that_cannot_be_counted_fails_no_budget_where_there_is_none() -> 
 def test_counting_leaves_the_model_alone() -> None:
     """No hook stays behind."""
     model = nn.Linear(4, 8)
-    alone("target", model, (X,), max_flops=FLOPS)
+    budgeted(model, (X,), max_flops=FLOPS)
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
 
@@ -127,7 +134,7 @@ def test_counting_is_silent() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = alone("target", Deprecated(4, 8), (X,), max_flops=FLOPS)
+        result = budgeted(Deprecated(4, 8), (X,), max_flops=FLOPS)
     assert (result.status, result.metrics["flops"]) == (Status.PASSED, FLOPS)
 
 
@@ -150,7 +157,7 @@ class Attending(nn.Module):
 
 def test_fused_attention_is_counted() -> None:
     """As the products it is made of: on the CPU torch's counter takes the fused kernel for nothing."""
-    result = alone("target", Attending(), (X,), max_flops=1e9)
+    result = budgeted(Attending(), (X,), max_flops=1e9)
     assert result.metrics["flops"] == 2 * (2 * 2 * 6 * 6 * 4)
 
 
@@ -158,6 +165,6 @@ def test_the_fast_path_of_encoders_is_counted() -> None:
     """Another fused kernel; afterwards it is as fast as before."""
     layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
     per_row = 2 * (4 * 12 + 4 * 4 + 2 * 4 * 8)
-    result = alone("target", layer, (X,), max_flops=1e9)
+    result = budgeted(layer, (X,), max_flops=1e9)
     assert result.metrics["flops"] == 12 * per_row + 2 * (2 * 2 * 6 * 6 * 4)
     assert torch.backends.mha.get_fastpath_enabled()

@@ -1,0 +1,172 @@
+"""One model at one size, ready to be judged. A check is given a :class:`Cell` and cannot change it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from . import source
+from .diagnosis.hints import hint_for, root_cause, text_of
+from .diagnosis.lines import LineLog, last_return
+from .nested import Mismatch, compare, tensors
+from .probing.axes import probed_dims
+from .probing.run import Probe, give
+from .result import Finding
+from .spec import GateSpec, Tolerance
+from .subject.call import Call
+from .subject.inputs import BATCH, Dims, FreshValues
+from .subject.state import ModelState
+from .tracing import execute
+from .tracing.conversions import Conversion
+from .tracing.graph import Graph, graph_of
+from .tracing.trace import quiet
+
+__all__ = ["Cell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One model at one size.
+
+    ``model`` is in eval mode; ``call`` is its call at the traced size; ``dims`` says which axes may vary. ``mask`` is the path
+    of the padding mask, ``mask_inverted`` whether True marks padding. ``state`` is the model's state before any check.
+    ``ranges`` holds the values that an integer input may take, ``pad_values`` the one that pads it, ``limits`` the largest
+    size of a dim, each where it is known. ``guesses_axes`` says whether axes that nobody named may be probed. ``meta`` says
+    that the model has no weights. ``root`` is the directory to which files in findings are relative.
+    """
+
+    model: torch.nn.Module
+    call: Call
+    spec: GateSpec
+    dims: Dims
+    state: ModelState
+    mask: str | None = None
+    mask_inverted: bool = False
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
+    pad_values: Mapping[str, int] = field(default_factory=dict)
+    guesses_axes: bool = True
+    meta: bool = False
+    root: str | None = None
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The inputs at the traced size, by name."""
+        return self.call.inputs
+
+    @functools.cached_property
+    def fresh(self) -> FreshValues:
+        """Other values of the same shapes and dtypes."""
+        return FreshValues(dims=self.dims, mask=self.mask, inverted=self.mask_inverted, ranges=self.ranges)
+
+    @functools.cached_property
+    def pads_at_start(self) -> bool:
+        """Whether the observed mask drops a first position, as generation does."""
+        if self.mask is None:
+            return False
+        mask = dict(tensors(self.inputs))[self.mask]
+        axes = self.dims.axes.get(self.mask, {})
+        axis = next((axis for axis, dim in axes.items() if dim != BATCH), mask.ndim - 1)
+        first = mask.select(axis, 0).to(torch.bool)
+        return bool(first.any()) if self.mask_inverted else not bool(first.all())
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """The canonical graph of the model at the traced inputs."""
+        return self.graph_at(self.inputs)
+
+    def graph_at(self, inputs: Mapping[str, Any]) -> Graph:
+        """The canonical graph of the model at other inputs; whatever tracing raises passes through."""
+        with self.trying():
+            return graph_of(self.model, self.call, inputs)
+
+    def probed_dims(self, conversions: Iterable[Conversion]) -> Dims:
+        """The dims that are worth probing, given what the trace converted to Python values."""
+        return probed_dims(self.model, self.inputs, self.dims, conversions, guess=self.guesses_axes)
+
+    # Running
+
+    @contextlib.contextmanager
+    def trying(self, *, thorough: bool = False) -> Iterator[None]:
+        """Run the block without warnings, and put the model's state back afterwards."""
+        with quiet():
+            try:
+                yield
+            finally:
+                self.restore(thorough=thorough)
+
+    def restore(self, *, thorough: bool = False) -> None:
+        """Put the model's state back, parameters aside.
+
+        A forward that overwrites its parameters is judged with what it makes of them, until ``weights`` says so.
+        """
+        self.state.restore(thorough=thorough, parameters=False)
+
+    def restore_all(self) -> None:
+        """Put everything back, parameters too, by their values and not by their version counters."""
+        self.state.restore(thorough=True)
+
+    def eager(self, inputs: Mapping[str, Any] | None = None, *, restore: bool = True) -> Any:
+        """Run the model itself; whatever it raises passes through. Its state is put back unless ``restore`` is False."""
+        with self.trying() if restore else quiet():
+            return execute.detached(self.call.run(self.model, inputs))
+
+    def scripted(self, program: Any, inputs: Mapping[str, Any] | None = None, *, profiled: bool = False) -> Any:
+        """Run a traced program, or another one with its signature, and put the model's state back."""
+        with self.trying():
+            return execute.run(program, self.inputs if inputs is None else inputs, profiled=profiled)
+
+    def compare(self, actual: Any, expected: Any, *, widened: Mapping[str, Tolerance] | None = None) -> list[Mismatch]:
+        """The leaves that differ; ``widened`` holds by dtype, unless the marker gives a tolerance."""
+        asked = self.spec.tolerance
+        if widened and asked.rtol is None and asked.atol is None:
+            return compare(actual, expected, widened)
+        return compare(actual, expected, asked)
+
+    def probe(self, program: Any, inputs: Mapping[str, Any]) -> Probe:
+        """Give the same other inputs to eager and to a traced program."""
+        return give(inputs, eager=self.eager, program=functools.partial(self.scripted, program), compare=self.compare)
+
+    # Findings
+
+    def finding(
+        self,
+        message: str,
+        *,
+        line: source.Line | None = None,
+        where: str | None = None,
+        path: str | None = None,
+        hint: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Finding:
+        """A finding whose file is relative to the root directory and whose source text is read."""
+        return Finding(
+            message=message,
+            path=path,
+            file=source.relative(line.file, self.root) if line else None,
+            line=line.line if line else None,
+            function=line.function if line else None,
+            source=line.text if line else None,
+            where=(where or "at") if line else None,
+            hint=hint,
+            details=details or {},
+        )
+
+    def failure(self, error: BaseException, *, path: str | None = None, where: str = "raised at") -> Finding:
+        """A finding for an exception: its root cause, its line, its remedy."""
+        text = text_of(error)
+        line = source.innermost(source.traceback_frames(error.__traceback__)) or source.innermost(source.parse_stack(text))
+        return self.finding(root_cause(error), line=line, where=where, path=path, hint=hint_for(text))
+
+    def returned_at(self) -> source.Line | None:
+        """The line by which the model's own forward returns."""
+        log = LineLog()
+        # The line is a courtesy: a forward that raises here has its verdict already.
+        with self.trying(), contextlib.suppress(Exception):
+            log.record(lambda: self.call.run(self.model))
+        return last_return(self.model, log)

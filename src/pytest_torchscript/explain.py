@@ -1,0 +1,98 @@
+"""Why a cell fails: causes with their lines, and the findings that name them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from . import source
+from .cell import Cell
+from .diagnosis.cause import Cause, specialisation
+from .diagnosis.hints import root_cause
+from .diagnosis.lines import first_line_where
+from .nested import tensors
+from .result import Finding
+from .tracing.program import produced_at
+from .tracing.trace import Traced, quiet
+
+__all__ = ["caused", "causes_at", "not_carried_out", "produced", "state_writes", "warned", "written_at"]
+
+_MOST_CAUSES = 3
+_MOST_LINES = 4
+
+
+def caused(cell: Cell, findings: Iterable[Finding], causes: list[Cause], *, hint: str) -> tuple[Finding, ...]:
+    """``findings`` with the first cause on the first of them, and one further finding for each other cause."""
+    found = list(findings)
+    if not causes:
+        return (replace(found[0], hint=found[0].hint or hint), *found[1:])
+    first, *others = causes
+    head = cell.finding(
+        found[0].message,
+        line=first.line,
+        where=first.where,
+        path=found[0].path,
+        hint=found[0].hint or hint,
+        details={**found[0].details, **({"cause": first.detail} if first.detail else {})},
+    )
+    also = [
+        cell.finding(cause.detail or "the same specialisation", line=cause.line, where=cause.where)
+        for cause in others[: _MOST_CAUSES - 1]
+    ]
+    return (head, *found[1:], *also)
+
+
+def causes_at(cell: Cell, inputs: Mapping[str, Any]) -> list[Cause]:
+    """The lines that make the trace wrong, or refusing, at ``inputs``."""
+    with cell.trying():
+        return specialisation(cell.model, cell.call, cell.inputs, inputs, cell.restore)
+
+
+def warned(traced: Traced | None) -> list[Cause]:
+    """The tracer's own warnings as causes: evidence where nothing better is known."""
+    diagnostics = traced.diagnostics if traced else ()
+    return [Cause(entry.line, "tracer warned at", entry.message) for entry in diagnostics if entry.line][:_MOST_CAUSES]
+
+
+def produced(traced: Traced, outputs: Any, path: str) -> list[Cause]:
+    """The line that computed the output leaf at ``path``, by the traced graph; ``outputs`` are eager's."""
+    paths = [name for name, _ in tensors(outputs)]
+    if path not in paths:
+        return []
+    line = produced_at(traced.module, paths.index(path), len(paths))
+    return [Cause(line, "computed at")] if line else []
+
+
+def not_carried_out(cell: Cell, error: BaseException) -> Finding:
+    """A finding for an error that is this package's own, or of a tensor kind that no check knows."""
+    cell.restore(thorough=True)
+    lines = source.traceback_frames(error.__traceback__)
+    place = f" ({os.path.basename(lines[0].file)}:{lines[0].line})" if lines else ""
+    return cell.finding(
+        f"the check could not be carried out: {root_cause(error)}{place}",
+        hint="skip it with a reason, skip={...}, and report the model to pytest-torchscript",
+    )
+
+
+def state_writes(cell: Cell) -> list[tuple[str, source.Line | None]]:
+    """What one call of the model changes of itself, parameters and buffers first, the first few with their lines."""
+    state = cell.state
+    with quiet():
+        try:
+            cell.call.run(cell.model)
+            names = [*state.changed_parameters(), *state.changed_buffers(), *state.changed_attributes()]
+        finally:
+            cell.restore_all()
+    lines = [written_at(cell, name) for name in names[:_MOST_LINES]]
+    return [*zip(names, lines, strict=False), *((name, None) for name in names[_MOST_LINES:])]
+
+
+def written_at(cell: Cell, name: str) -> source.Line | None:
+    """The line, in a call of the model, that changes one parameter, buffer or attribute."""
+    with quiet():
+        try:
+            return first_line_where(lambda: cell.call.run(cell.model), lambda: cell.state.differs(name))
+        finally:
+            cell.restore_all()

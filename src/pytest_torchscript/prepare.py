@@ -1,0 +1,277 @@
+"""From a model, a call and a spec to a :class:`~pytest_torchscript.cell.Cell`: the call at its size, its dims, its mask."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn.parameter import is_lazy
+
+from .cell import Cell
+from .errors import SubjectError
+from .nested import map_tensors, tensors
+from .spec import GateSpec
+from .subject.call import Call, bind
+from .subject.inputs import (
+    BATCH,
+    SEQ,
+    Dims,
+    declared_dims,
+    infer_dims,
+    is_binary,
+    mask_inverted,
+    mask_name,
+    other_sequence_axis,
+    resize,
+)
+from .subject.state import ModelState
+from .subject.synthesise import is_transformers_model, max_length, synthesise
+from .tracing.trace import quiet
+
+__all__ = ["as_deployed", "call_of", "in_eval_mode", "prepared"]
+
+
+def call_of(model: torch.nn.Module, inputs: Any) -> Call:
+    """The call that ``inputs`` stand for: a mapping by keyword, a tuple by position, a tensor alone.
+
+    Raises:
+        SubjectError: something else, or inputs that do not fit the forward.
+    """
+    if isinstance(inputs, torch.Tensor):
+        return bind(model, (inputs,), {})
+    if isinstance(inputs, Mapping):
+        return bind(model, (), {str(name): value for name, value in inputs.items()})
+    if isinstance(inputs, (tuple, list)):
+        return bind(model, tuple(inputs), {})
+    raise SubjectError(
+        f"the inputs of {type(model).__name__} must be a tuple (by position), a mapping (by name) or a tensor, "
+        f"not {type(inputs).__name__}"
+    )
+
+
+@contextlib.contextmanager
+def prepared(
+    model: torch.nn.Module, call: Call | None, spec: GateSpec, *, batch: int | None, seq: int | None, root: str | None
+) -> Iterator[Cell]:
+    """The cell of ``model`` at one size, for the block; afterwards the model is as it was. Without a call, one is synthesised.
+
+    Raises:
+        SubjectError: the model or its inputs cannot be judged at this size.
+    """
+    meta = spec.weights == "meta" or any(parameter.is_meta for parameter in model.parameters())
+    if call is None:
+        call = call_of(model, synthesise(model, batch_size=batch, seq_len=seq))
+    _refuse_empty(call)
+    if meta:
+        model, call = _without_weights(model, call)
+    _refuse_lazy(model)
+    # Without weights, what the forward makes anew must not come with any either.
+    device = torch.device("meta") if meta else contextlib.nullcontext()
+    with in_eval_mode(model) as state, device:
+        dims = _dims(model, call, spec, state, seq_asked=seq is not None, try_it=not meta)
+        call = _sized(call, dims, batch, seq, spec.mask)
+        call = as_deployed(model, call, state, try_it=not meta)
+        survey = _Survey() if meta else _surveyed(model, call, state)
+        mask = mask_name(call.inputs, spec.mask)
+        tensor = None if mask is None or meta else call.tensors()[mask]
+        yield Cell(
+            model=model,
+            call=call,
+            spec=spec,
+            dims=dims,
+            state=state,
+            mask=mask if tensor is None or is_binary(tensor) else None,
+            mask_inverted=mask is not None and tensor is not None and mask_inverted(mask, tensor),
+            ranges=survey.ranges,
+            limits=_limits(model),
+            pad_values=survey.pad_values,
+            # A transformers model's images have the size its config says.
+            guesses_axes=spec.dims is None and not is_transformers_model(model),
+            meta=meta,
+            root=root,
+        )
+
+
+@contextlib.contextmanager
+def in_eval_mode(model: torch.nn.Module) -> Iterator[ModelState]:
+    """The model in eval mode, and its state before the block; afterwards state and mode are as they were."""
+    training = model.training
+    flags = [(module, module.training) for module in model.modules()]
+    model.eval()
+    state = ModelState(model)
+    try:
+        yield state
+    finally:
+        state.restore(thorough=True)
+        # Through `train()`, which some models give more to do, and then flag by flag.
+        if training:
+            model.train()
+        for module, flag in flags:
+            if module.training != flag:
+                module.training = flag
+
+
+def _refuse_empty(call: Call) -> None:
+    for path, tensor in tensors(call.inputs):
+        if not tensor.is_nested and 0 in tensor.shape:
+            raise SubjectError(
+                f"input {path!r} has a zero-sized axis, shape {tuple(tensor.shape)}: a trace of no data shows nothing; "
+                "give at least one element"
+            )
+
+
+def _refuse_lazy(model: torch.nn.Module) -> None:
+    for name, parameter in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(parameter):
+            raise SubjectError(
+                f"{name!r} of {type(model).__name__} has no shape yet (a lazy module): call the model once first"
+            )
+
+
+def _dims(model: torch.nn.Module, call: Call, spec: GateSpec, state: ModelState, *, seq_asked: bool, try_it: bool) -> Dims:
+    """The dims as declared, else as inferred; whether a float input is (batch, time, features) or (…, time) is tried out."""
+    if spec.dims:
+        return declared_dims(call.inputs, spec.dims)
+    dims = infer_dims(call.inputs, seq_asked=seq_asked)
+    turned = other_sequence_axis(call.inputs, dims) if try_it else None
+    if turned is None or _accepts(model, call, dims, state) or not _accepts(model, call, turned, state):
+        return dims
+    return turned
+
+
+def _accepts(model: torch.nn.Module, call: Call, dims: Dims, state: ModelState) -> bool:
+    """Whether eager takes a sequence that is one longer."""
+    size = dims.sizes(call.inputs)[SEQ]
+    with quiet():
+        try:
+            call.run(model, resize(call.inputs, dims, {SEQ: size + 1}))
+        except Exception:  # noqa: BLE001 - whatever the model says of it, it is a no
+            return False
+        finally:
+            state.restore()
+    return True
+
+
+def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None, mask: str | None = None) -> Call:
+    """The call at the cell's sizes."""
+    sizes = dims.sizes(call.inputs)
+    wanted = {}
+    for argument, dim, size in (("batch_size", BATCH, batch), ("seq_len", SEQ, seq)):
+        if size is None:
+            continue
+        if dim not in sizes:
+            shapes = ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in tensors(call.inputs))
+            raise SubjectError(
+                f"{argument}={size} is asked for, but no axis of the inputs is known as {dim!r} ({shapes}): "
+                f'declare it, like dims={{"{next(iter(call.tensors()))}": {{1: "{dim}"}}}}'
+            )
+        wanted[dim] = size
+    return call.with_inputs(resize(call.inputs, dims, wanted, mask=mask))
+
+
+def _limits(model: torch.nn.Module) -> dict[str, int]:
+    if not is_transformers_model(model):
+        return {}
+    longest = max_length(model)
+    return {SEQ: longest, "decoder_seq": longest} if longest else {}
+
+
+@dataclass
+class _Survey:
+    """What one eager run tells of the inputs: the range of each integer input, and what pads it."""
+
+    ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
+    pad_values: dict[str, int] = field(default_factory=dict)
+
+
+def _surveyed(model: torch.nn.Module, call: Call, state: ModelState) -> _Survey:
+    """What one run of the call tells. A run that fails leaves the verdict to ``eager``."""
+    survey = _Survey()
+    by_path = {
+        path: tensor
+        for path, tensor in call.tensors().items()
+        if not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    }
+    embeddings = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    if not by_path or not embeddings:
+        return survey
+
+    def look(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        for path, tensor in by_path.items():
+            if path not in survey.ranges and args and isinstance(args[0], torch.Tensor):
+                looked = args[0]
+                if looked.shape == tensor.shape and torch.equal(looked, tensor.to(looked.dtype)):
+                    survey.ranges[path] = (0, module.num_embeddings)  # type: ignore[assignment]
+                    if module.padding_idx is not None:
+                        survey.pad_values[path] = int(module.padding_idx)  # type: ignore[arg-type]
+
+    handles = [module.register_forward_pre_hook(look) for module in embeddings]
+    with quiet():
+        try:
+            call.run(model)
+        except Exception:  # noqa: BLE001, S110 - the check `eager` says what is wrong
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+            state.restore()
+    pad = getattr(getattr(model, "config", None), "pad_token_id", None)
+    if isinstance(pad, int) and is_transformers_model(model):
+        survey.pad_values.update({path: pad for path in by_path if path.endswith("input_ids")})
+    if is_transformers_model(model):
+        # The index that transformers' losses ignore.
+        survey.pad_values.update({path: -100 for path in by_path if path.endswith("labels")})
+    return survey
+
+
+def as_deployed(model: torch.nn.Module, call: Call, state: ModelState, *, try_it: bool = True) -> Call:
+    """A transformers model's call as its documentation says to trace it: tuples, and no cache; other calls as is."""
+    if not is_transformers_model(model):
+        return call
+    parameters = inspect.signature(model.forward).parameters
+    takes_more = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    if "use_cache" in parameters or (takes_more and getattr(getattr(model, "config", None), "use_cache", False)):
+        call = call.with_constants(use_cache=False)
+        cache = call.constants.get("past_key_values")
+        if cache is not None and getattr(cache, "get_seq_length", lambda: 1)() == 0:
+            # What generate() hands to its first step: without use_cache an empty cache is none.
+            call = call.with_constants(past_key_values=None)
+    tuples = call.with_constants(return_dict=False)
+    if "return_dict" in parameters or not try_it:
+        return tuples if "return_dict" in parameters or takes_more else call
+    # Since 5.x decorators take return_dict off the keywords, unseen by the signature: a run tells.
+    with quiet():
+        try:
+            tuples.run(model)
+        except TypeError as error:
+            return call if "return_dict" in str(error) else tuples
+        except Exception:  # noqa: BLE001 - the check `eager` says what is wrong
+            return tuples
+        finally:
+            state.restore()
+    return tuples
+
+
+def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Module, Call]:
+    """The same structure with every parameter and buffer on the meta device; no weight is copied on the way."""
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        memo[id(parameter)] = torch.nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = buffer.detach().to("meta")
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor):
+                memo.setdefault(id(value), value.detach().to("meta"))
+            elif not isinstance(value, (dict, torch.nn.Module)):
+                try:
+                    copy.deepcopy(value, dict(memo))
+                except Exception:  # noqa: BLE001 - a lock, a file: the copy shares it
+                    memo[id(value)] = value
+    on_meta: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor.detach().to("meta")  # noqa: E731
+    return copy.deepcopy(model, memo), call.with_inputs(map_tensors(on_meta, dict(call.inputs)))

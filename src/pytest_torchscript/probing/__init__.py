@@ -1,0 +1,1 @@
+"""Which inputs to try, and what eager and a program make of them."""

@@ -1,0 +1,56 @@
+"""A probe: the same inputs given to eager and to a program, and what comes of it.
+
+The program may be a trace, an exported program, a package or a C++ process: all that is known of it is that it takes inputs
+by name and gives outputs nested as the model's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..nested import Mismatch, finite
+
+__all__ = ["Probe", "classify", "give"]
+
+Run = Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One other input: ``outside`` when eager itself refuses it, else ``equal``, ``raises`` or ``wrong``."""
+
+    kind: str
+    mismatches: tuple[Mismatch, ...] = ()
+    error: BaseException | None = None
+
+
+def give(inputs: Mapping[str, Any], *, eager: Run, program: Run, compare: Callable[[Any, Any], Sequence[Mismatch]]) -> Probe:
+    """Run eager and the program on ``inputs`` and compare their outputs by ``compare(actual, expected)``."""
+    try:
+        expected = eager(inputs)
+    except Exception as error:  # noqa: BLE001 - eager refuses: outside the model's domain, whatever it raises
+        return Probe("outside", error=error)
+    if not finite(expected):
+        return Probe("outside", error=ArithmeticError("eager gives values that are not finite"))
+    try:
+        actual = program(inputs)
+    except Exception as error:  # noqa: BLE001 - a loud refusal is what the contract calls `raises`
+        return Probe("raises", error=error)
+    mismatches = tuple(compare(actual, expected))
+    if mismatches and compare(eager(inputs), expected):
+        return Probe("outside", error=ArithmeticError("eager itself gives two answers"))
+    return Probe("wrong" if mismatches else "equal", mismatches)
+
+
+def classify(kinds: Mapping[int, str]) -> str:
+    """The class of a dim, from the kind of every probe: dynamic, fixed, partial, unsafe or untested."""
+    seen = set(kinds.values()) - {"outside"}
+    if not seen:
+        return "untested"
+    if "wrong" in seen:
+        return "unsafe"
+    if seen == {"equal"}:
+        return "dynamic"
+    return "fixed" if seen == {"raises"} else "partial"
