@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,12 @@ from . import source
 from .diagnosis.hints import hint_for, root_cause, text_of
 from .diagnosis.lines import LineLog, last_return
 from .nested import Mismatch, compare, tensors
-from .probing.axes import probed_dims
-from .probing.run import Probe, give
 from .result import Finding
 from .spec import GateSpec, Tolerance
 from .subject.call import Call
 from .subject.inputs import BATCH, Dims, FreshValues
 from .subject.state import ModelState
 from .tracing import execute
-from .tracing.conversions import Conversion
 from .tracing.graph import Graph, graph_of
 from .tracing.trace import quiet
 
@@ -85,10 +82,6 @@ class Cell:
         with self.trying():
             return graph_of(self.model, self.call, inputs)
 
-    def probed_dims(self, conversions: Iterable[Conversion]) -> Dims:
-        """The dims that are worth probing, given what the trace converted to Python values."""
-        return probed_dims(self.model, self.inputs, self.dims, conversions, guess=self.guesses_axes)
-
     # Running
 
     @contextlib.contextmanager
@@ -127,10 +120,6 @@ class Cell:
         if widened and asked.rtol is None and asked.atol is None:
             return compare(actual, expected, widened)
         return compare(actual, expected, asked)
-
-    def probe(self, program: Any, inputs: Mapping[str, Any]) -> Probe:
-        """Give the same other inputs to eager and to a traced program."""
-        return give(inputs, eager=self.eager, program=functools.partial(self.scripted, program), compare=self.compare)
 
     # Findings
 

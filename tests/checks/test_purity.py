@@ -199,3 +199,23 @@ def test_it_gives_a_true_reason_where_eager_was_skipped() -> None:
 def test_meta_weights_skip_it() -> None:
     """There are no values to look at."""
     assert cell(nn.Linear(4, 2), (X,), weights="meta").check("purity").reason == "meta weights"
+
+
+def test_skipping_shapes_does_not_weaken_it() -> None:
+    """What one check looks at does not depend on whether another one runs."""
+
+    class RemembersLength(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last: int | None = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            length = int(x.shape[1])
+            y = x * 2 if self.last is not None and self.last != length else x
+            self.last = length  # guilty
+            return y.mean(1)
+
+    for skip in ({}, {"shapes": "sizes never vary"}):
+        found = cell(RemembersLength(), (torch.ones(3, 8),), skip=skip).check("purity")
+        assert found.verdict is Verdict.SIDE_EFFECT
+        assert place(found.findings[0]) in guilty(RemembersLength)

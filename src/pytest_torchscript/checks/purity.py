@@ -12,6 +12,7 @@ from ..cell import Cell
 from ..diagnosis.lines import first_line_where
 from ..explain import state_writes
 from ..nested import clone, finite, identical, tensors
+from ..probing.axes import probed_dims
 from ..result import Finding, Verdict
 from ..subject.inputs import resize
 from .base import Check, Evidence, Found
@@ -113,7 +114,7 @@ def _history(cell: Cell, evidence: Evidence, attributes: _Writes) -> list[Findin
 def _others(cell: Cell, evidence: Evidence) -> list[tuple[str, Mapping[str, Any]]]:
     """Another input of the same shape, and one with every dim at another size."""
     others: list[tuple[str, Mapping[str, Any]]] = [("another input", cell.fresh.redrawn(cell.inputs, seed=7))]
-    dims = cell.probed_dims(evidence.conversions)
+    dims = probed_dims(cell, evidence.conversions)
     sizes = {
         dim: size + 1 if size < cell.limits.get(dim, size + 1) else max(size - 1, 1)
         for dim, size in dims.sizes(cell.inputs).items()

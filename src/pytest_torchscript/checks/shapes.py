@@ -10,8 +10,9 @@ from ..cell import Cell
 from ..diagnosis.cause import Cause
 from ..explain import caused, causes_at, produced, warned
 from ..nested import Mismatch, compare
+from ..probing.axes import probed_dims
 from ..probing.plan import directed, grid
-from ..probing.run import Probe, classify
+from ..probing.run import Probe, classify, probe
 from ..result import Finding, Verdict
 from ..subject.inputs import DEPTH, TIME, Dims, resize
 from ..tracing.graph import differences
@@ -56,7 +57,7 @@ class Shapes(Check):
     numeric = False
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
-        dims = cell.probed_dims(evidence.conversions)
+        dims = probed_dims(cell, evidence.conversions)
         sizes = dims.sizes(cell.inputs)
         if not sizes:
             return self.skipped("no axis of the inputs is known to vary: declare dims=")
@@ -123,12 +124,12 @@ class _Prober:
     def _probe(self, sizes: Mapping[str, int]) -> Probe:
         if self.cell.meta:
             return self._probe_structure(sizes)
-        probe = self.cell.probe(self.evidence.program, self._inputs(sizes))
-        if probe.kind == "outside":
+        found = probe(self.cell, self.evidence.program, self._inputs(sizes))
+        if found.kind == "outside":
             # Redrawn values may be what eager refused; the observed ones, repeated, have its approval at the traced size.
-            again = self.cell.probe(self.evidence.program, self._inputs(sizes, fresh=False))
-            return again if again.kind != "outside" else probe
-        return probe
+            again = probe(self.cell, self.evidence.program, self._inputs(sizes, fresh=False))
+            return again if again.kind != "outside" else found
+        return found
 
     def _probe_structure(self, sizes: Mapping[str, int]) -> Probe:
         """Without weights: the traced program must give the shapes, and be the program, that a trace made there has."""

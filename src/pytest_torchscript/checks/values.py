@@ -10,7 +10,7 @@ import torch
 from ..cell import Cell
 from ..explain import caused, causes_at, produced, warned
 from ..nested import tensors
-from ..probing.run import Probe
+from ..probing.run import Probe, probe
 from ..result import Finding, Verdict
 from ..subject.inputs import PADDED_AT_START, mapped
 from ..tracing.conversions import Conversion
@@ -35,17 +35,17 @@ class Values(Check):
         notes: list[Finding] = []
         equal = outside = 0
         for label, inputs in _probes(cell, evidence):
-            probe = cell.probe(evidence.program, inputs)
-            if probe.kind == "equal":
+            outcome = probe(cell, evidence.program, inputs)
+            if outcome.kind == "equal":
                 equal += 1
-            elif probe.kind == "outside":
+            elif outcome.kind == "outside":
                 outside += 1
             elif PADDED_AT_START in label and not cell.pads_at_start:
                 # torch's own TransformerEncoder takes another path there. A deployment that pads at the end, as the
                 # observed mask does, never meets it; one that pads at the start is warned here.
                 notes.append(cell.finding(f"the trace is not right for a {label}, unlike the observed one: pad at the end"))
             else:
-                failing.append((label, inputs, probe))
+                failing.append((label, inputs, outcome))
                 if len(failing) == _MOST_FAILING:
                     break
         metrics: dict[str, Any] = {"equal": equal, "outside": outside, "failing": len(failing)}
@@ -57,11 +57,11 @@ class Values(Check):
 
 
 def _findings(cell: Cell, evidence: Evidence, failing: list[tuple[str, Mapping[str, Any], Probe]]) -> tuple[Finding, ...]:
-    label, inputs, probe = failing[0]
+    label, inputs, first = failing[0]
     names = ", ".join(name for name, _, _ in failing)
     findings = []
-    if probe.error is not None:
-        failure = cell.failure(probe.error)
+    if first.error is not None:
+        failure = cell.failure(first.error)
         findings.append(cell.finding(f"the trace refuses other values that eager accepts ({names}): {failure.message}"))
     findings += [
         cell.finding(
@@ -70,11 +70,11 @@ def _findings(cell: Cell, evidence: Evidence, failing: list[tuple[str, Mapping[s
             path=mismatch.path,
             details={**mismatch.details(), "variant": label},
         )
-        for mismatch in probe.mismatches
+        for mismatch in first.mismatches
     ]
     causes = causes_at(cell, inputs) or warned(evidence.traced)
-    if not causes and probe.mismatches and evidence.traced is not None:
-        causes = produced(evidence.traced, evidence.expected, probe.mismatches[0].path)
+    if not causes and first.mismatches and evidence.traced is not None:
+        causes = produced(evidence.traced, evidence.expected, first.mismatches[0].path)
     return caused(cell, findings, causes, hint=_HINT)
 
 

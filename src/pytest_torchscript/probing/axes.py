@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 
+from ..cell import Cell
 from ..subject.inputs import Dims, with_guessed_axes
 from ..tracing.conversions import Conversion
 
 __all__ = ["probed_dims"]
 
 
-def probed_dims(
-    model: torch.nn.Module, inputs: Mapping[str, Any], dims: Dims, conversions: Iterable[Conversion], *, guess: bool
-) -> Dims:
-    """The dims to probe: ``dims``, and where a size became a Python value the axes of images and signals.
+def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
+    """The dims to probe: those of the cell, and where a size became a Python value the axes of images and signals.
 
-    Without ``guess`` nothing is added: the marker has named the axes, or the model's config fixes their sizes.
+    Nothing is added where the marker has named the axes, or the model's config fixes their sizes.
     """
-    if not guess or not any(conversion.origin == "size" for conversion in conversions):
-        return dims
-    convolves = any(isinstance(module, (torch.nn.Conv2d, torch.nn.Conv3d)) for module in model.modules())
-    return with_guessed_axes(inputs, dims, convolves=convolves)
+    if not cell.guesses_axes or not any(conversion.origin == "size" for conversion in conversions):
+        return cell.dims
+    convolves = any(isinstance(module, (torch.nn.Conv2d, torch.nn.Conv3d)) for module in cell.model.modules())
+    return with_guessed_axes(cell.inputs, cell.dims, convolves=convolves)

@@ -6,13 +6,15 @@ by name and gives outputs nested as the model's own.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..cell import Cell
 from ..nested import Mismatch, finite
 
-__all__ = ["Probe", "classify", "give"]
+__all__ = ["Probe", "classify", "give", "probe"]
 
 Run = Callable[[Mapping[str, Any]], Any]
 
@@ -42,6 +44,11 @@ def give(inputs: Mapping[str, Any], *, eager: Run, program: Run, compare: Callab
     if mismatches and compare(eager(inputs), expected):
         return Probe("outside", error=ArithmeticError("eager itself gives two answers"))
     return Probe("wrong" if mismatches else "equal", mismatches)
+
+
+def probe(cell: Cell, program: Any, inputs: Mapping[str, Any]) -> Probe:
+    """Give the same other inputs to eager and to a traced program."""
+    return give(inputs, eager=cell.eager, program=functools.partial(cell.scripted, program), compare=cell.compare)
 
 
 def classify(kinds: Mapping[int, str]) -> str:

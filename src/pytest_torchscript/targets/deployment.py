@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..cell import Cell
     from ..checks import Evidence
     from ..nested import Mismatch
+    from ..subject.inputs import Dims
     from ..tracing.graph import Graph
     from ..tracing.trace import Diagnostic
     from .base import Target
@@ -94,12 +95,12 @@ class Deployment:
     @property
     def dims(self) -> Mapping[str, Mapping[int, str]]:
         """Which axes of which inputs may vary: ``{"input_ids": {0: "batch", 1: "seq"}}``."""
-        return self._cell.probed_dims(self._evidence.conversions).axes
+        return self._dims.axes
 
     @property
     def sizes(self) -> Mapping[str, int]:
         """The traced size of each dim."""
-        return self._cell.probed_dims(self._evidence.conversions).sizes(self._cell.inputs)
+        return self._dims.sizes(self._cell.inputs)
 
     @property
     def limits(self) -> Mapping[str, int]:
@@ -131,6 +132,12 @@ class Deployment:
     def results(self) -> Mapping[str, CheckResult]:
         """The results of the checks before this one, by name."""
         return self._results
+
+    @property
+    def _dims(self) -> Dims:
+        from ..probing.axes import probed_dims
+
+        return probed_dims(self._cell, self._evidence.conversions)
 
     def shape_rule(self, dim: str) -> str:
         """What the marker's ``shapes`` demands of a dim: ``safe``, ``dynamic`` or ``fixed``."""
@@ -172,7 +179,9 @@ class Deployment:
 
     def _is_right(self, inputs: Mapping[str, Any]) -> bool:
         """Whether the trace equals eager for these inputs."""
-        return self._cell.probe(self._evidence.program, inputs).kind == "equal"
+        from ..probing.run import probe
+
+        return probe(self._cell, self._evidence.program, inputs).kind == "equal"
 
     def variants(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """``(description, inputs)`` of the traced shape with other values, whatever the model or its trace makes of them.
@@ -185,7 +194,7 @@ class Deployment:
         """The inputs at other sizes: shortened, or repeated and redrawn."""
         from ..subject.inputs import resize
 
-        inputs = resize(self._cell.inputs, self._cell.probed_dims(self._evidence.conversions), sizes, mask=self.mask)
+        inputs = resize(self._cell.inputs, self._dims, sizes, mask=self.mask)
         if self.without_weights or self.status("values") is not Status.PASSED:
             return inputs
         return self._cell.fresh.redrawn(inputs, seed=sum(sizes.values()))
