@@ -17,7 +17,8 @@ from .nested import Mismatch, compare, tensors
 from .result import Finding
 from .spec import GateSpec, Tolerance
 from .subject.call import Call
-from .subject.inputs import BATCH, Dims, FreshValues
+from .subject.fresh import FreshValues
+from .subject.inputs import BATCH, Dims
 from .subject.state import ModelState
 from .tracing import execute
 from .tracing.graph import Graph, graph_of
@@ -33,8 +34,8 @@ class Cell:
     ``model`` is in eval mode; ``call`` is its call at the traced size; ``dims`` says which axes may vary. ``mask`` is the path
     of the padding mask, ``mask_inverted`` whether True marks padding. ``state`` is the model's state before any check.
     ``ranges`` holds the values that an integer input may take, ``pad_values`` the one that pads it, ``limits`` the largest
-    size of a dim, each where it is known. ``guesses_axes`` says whether axes that nobody named may be probed. ``meta`` says
-    that the model has no weights. ``root`` is the directory to which files in findings are relative.
+    size of a dim, each where it is known. ``meta`` says that the model has no weights. ``root`` is the directory to which
+    files in findings are relative.
     """
 
     model: torch.nn.Module
@@ -47,7 +48,6 @@ class Cell:
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     pad_values: Mapping[str, int] = field(default_factory=dict)
-    guesses_axes: bool = True
     meta: bool = False
     root: str | None = None
 

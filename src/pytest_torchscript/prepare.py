@@ -90,8 +90,6 @@ def prepared(
             ranges=survey.ranges,
             limits=_limits(model),
             pad_values=survey.pad_values,
-            # A transformers model's images have the size its config says.
-            guesses_axes=spec.dims is None and not is_transformers_model(model),
             meta=meta,
             root=root,
         )
@@ -145,16 +143,18 @@ def _dims(model: torch.nn.Module, call: Call, spec: GateSpec, state: ModelState,
 
 
 def _accepts(model: torch.nn.Module, call: Call, dims: Dims, state: ModelState) -> bool:
-    """Whether eager takes a sequence that is one longer."""
+    """Whether eager takes a sequence that is one longer, or twice as long: some models take multiples only."""
     size = dims.sizes(call.inputs)[SEQ]
-    with quiet():
-        try:
-            call.run(model, resize(call.inputs, dims, {SEQ: size + 1}))
-        except Exception:  # noqa: BLE001 - whatever the model says of it, it is a no
-            return False
-        finally:
-            state.restore()
-    return True
+    for other in (size + 1, 2 * size):
+        with quiet():
+            try:
+                call.run(model, resize(call.inputs, dims, {SEQ: other}))
+                return True
+            except Exception:  # noqa: BLE001, S112 - whatever the model says of it, it is a no
+                continue
+            finally:
+                state.restore()
+    return False
 
 
 def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None, mask: str | None = None) -> Call:

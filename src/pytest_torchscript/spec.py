@@ -86,6 +86,7 @@ class GateSpec:
     skip: Mapping[str, str] = field(default_factory=dict)
     max_flops: float | None = None
     weights: str = "real"
+    effort: str = "normal"
     id: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -33,7 +33,7 @@ class BakedReshape(nn.Module):
     """Refuses every other length, loudly."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.reshape(-1, int(x.shape[1]) * 4)  # guilty
+        return x.reshape(x.shape[0], int(x.shape[1]) * 4)  # guilty
 
 
 class BakedBatch(nn.Module):
@@ -109,7 +109,7 @@ def test_a_generic_model_is_dynamic(rule: str) -> None:
     assert (result.status, result.findings) == (Status.PASSED, ())
     assert found.dims == {"batch": "dynamic", "seq": "dynamic"}
     assert set(probes(result, "seq").values()) == {"equal"}
-    assert {"7", "33", "1"} <= set(probes(result, "seq"))
+    assert set(probes(result, "seq")) == {"7", "33"}
     assert result.metrics["dims"]["seq"]["traced"] == 16
 
 
@@ -121,7 +121,7 @@ def test_a_baked_size_is_silently_wrong() -> None:
     assert found.dims == {"batch": "dynamic", "seq": "unsafe"}
     finding = result.findings[0]
     assert finding.message.startswith("seq is silently wrong: traced at 16, output '[1]' is off at ")
-    assert "batch is dynamic (1, 3" in finding.message
+    assert "batch is dynamic (1, 5)" in finding.message
     assert (finding.path, {place(finding)}) == ("[1]", guilty(BakedLength))
     assert finding.details["dim"] == "seq"
     assert finding.details["max_abs"] > finding.details["allowed"]
@@ -195,7 +195,7 @@ def test_a_model_that_takes_one_size_alone_is_untested() -> None:
     found = cell(FixedTable(), (x(),))
     assert found.dims == {"batch": "dynamic", "seq": "untested"}
     (note,) = found.check("shapes").findings
-    assert note.message == "seq is untested: eager itself refuses every size but 16"
+    assert note.message.startswith("seq is untested: eager refused 7, 8, ")
     assert set(probes(found.check("shapes"), "seq").values()) == {"outside"}
 
 
@@ -335,10 +335,7 @@ def test_another_shape_is_told_in_its_own_words() -> None:
             return x.new_zeros(x.shape[0], int(x.shape[1]))
 
     (finding, *_) = alone("shapes", Wide(), (x(),)).findings
-    assert (
-        "the output at 1 has shape" in finding.message
-        or "the output at 7 has shape (2, 16) instead of (2, 7)" in finding.message
-    )
+    assert "the output at 33 has shape (2, 16) instead of (2, 33) and at 7 (shape (2, 16) instead of (2, 7))" in finding.message
     assert finding.details["kind"] == "shape"
 
 

@@ -80,7 +80,7 @@ def test_a_model_without_decisions_passes(model: nn.Module, inputs: tuple[Any, .
     """Other values give other answers, the same ones from trace and eager."""
     result = alone("values", model, inputs)
     assert (result.status, result.findings) == (Status.PASSED, ())
-    assert result.metrics["equal"] > 3
+    assert result.metrics["equal"] >= 2
     assert (result.metrics["outside"], result.metrics["failing"]) == (0, 0)
 
 
@@ -93,7 +93,7 @@ def test_a_model_without_decisions_passes(model: nn.Module, inputs: tuple[Any, .
         (BakedMaximum, (X,), "floats"),
         (MaskedOnly, (X, torch.ones(2, 6, dtype=torch.int64)), "mask padded at the end"),
         (MaskedOnly, (X, MASK), "mask without padding"),
-        (Flagged, (X, torch.tensor([True])), "booleans inverted"),
+        (Flagged, (X, torch.tensor([True])), "flag inverted"),
     ],
     ids=["sign", "token", "threshold", "maximum", "mask of ones", "mask", "flag"],
 )
@@ -136,8 +136,8 @@ def test_a_token_is_tried_at_every_place(place: int) -> None:
 
 
 def test_more_of_the_same_is_not_tried() -> None:
-    """Three failing variants tell what there is to tell."""
-    assert alone("values", SignBranch(), (X,)).metrics["failing"] == 3
+    """A single failing variant tells what there is to tell."""
+    assert alone("values", SignBranch(), (X,)).metrics["failing"] == 1
 
 
 def test_a_program_that_refuses_other_values_fails() -> None:
@@ -159,13 +159,13 @@ def test_a_program_that_refuses_other_values_fails() -> None:
 def test_values_that_eager_refuses_are_outside() -> None:
     """They are counted, and no failure."""
 
-    class Positive(nn.Module):
+    class Small(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            if not torch.jit.is_tracing() and bool((x < 0).any()):
-                raise ValueError("negative")
+            if bool((x > 100).any()):
+                raise ValueError("too large")
             return x * 2
 
-    result = alone("values", Positive(), (X.abs() + 1,))
+    result = alone("values", Small(), (X.abs() + 1,))
     assert result.status is Status.PASSED
     assert result.metrics["outside"] > 0
     assert result.metrics["equal"] > 0
@@ -186,19 +186,7 @@ def test_a_domain_of_one_value_is_told() -> None:
     assert "nothing is known about other values" in result.findings[0].message
 
 
-def test_values_that_are_not_finite_in_eager_are_outside() -> None:
-    """An overflow at a thousandfold is no matter of the trace."""
-
-    class Exponential(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.exp()
-
-    result = alone("values", Exponential(), (X.abs() + 1,))
-    assert result.status is Status.PASSED
-    assert result.metrics["outside"] > 0
-
-
-@pytest.mark.parametrize("threshold", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("threshold", [-math.inf, math.nan])
 def test_a_comparison_with_what_is_not_finite_is_no_crash(threshold: float) -> None:
     """Looking for minus infinity in a mask is common, and no number to draw around."""
 
@@ -209,6 +197,21 @@ def test_a_comparison_with_what_is_not_finite_is_no_crash(threshold: float) -> N
             return x * 2
 
     assert alone("values", Guarded(), (X,)).status is Status.PASSED
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_guard_against_what_is_not_finite_is_tried(value: float) -> None:
+    """Where the forward asks its inputs for values, an infinity and a NaN among them are two of them."""
+
+    class Guard(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if bool((x.isnan() if math.isnan(value) else x.isinf()).any()):  # guilty
+                return x.nan_to_num(0.0, 0.0, 0.0)
+            return x * 2
+
+    result = alone("values", Guard(), (X,))
+    assert result.verdict is Verdict.VALUE_SPECIALISED
+    assert place(result.findings[0]) in guilty(Guard)
 
 
 def test_integers_are_drawn_from_the_vocabulary() -> None:
@@ -244,7 +247,7 @@ def test_a_mask_padded_at_the_start_is_a_note_for_those_who_pad_at_the_end() -> 
 
     class EndOnly(nn.Module):
         def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
-            if bool(attention_mask[0, 0] == 0):
+            if bool((attention_mask[0, 0] == 0) & attention_mask.any()):
                 return x * 2
             return x * attention_mask[..., None]
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from ..cell import Cell
 from ..explain import not_carried_out
+from ..probing.explore import Explored
 from ..result import CheckResult, Finding, Status, Verdict
 from ..tracing.conversions import Conversion
 from ..tracing.trace import Traced
@@ -25,15 +26,15 @@ class Evidence:
 
     From ``eager``: ``expected``, the outputs at the traced inputs, None until the model has answered; ``random``, whether two
     runs from the same state differ; ``refused``, whether there is no answer to work with. From ``trace``: ``traced``. From
-    ``values``: ``values_hold``, whether the trace was right for fresh values. From ``shapes``: ``dims``, the class of each dim.
-    From ``roundtrip``: ``loaded``, the program after save and load.
+    ``values``, or ``shapes`` where the marker skips it: ``explored``, what the probes found. From ``shapes``: ``dims``, the
+    class of each dim. From ``roundtrip``: ``loaded``, the program after save and load.
     """
 
     expected: Any = None
     random: bool = False
     refused: bool = False
     traced: Traced | None = None
-    values_hold: bool = False
+    explored: Explored | None = None
     dims: Mapping[str, str] = field(default_factory=dict)
     loaded: Any = None
 

@@ -114,14 +114,17 @@ def _history(cell: Cell, evidence: Evidence, attributes: _Writes) -> list[Findin
 def _others(cell: Cell, evidence: Evidence) -> list[tuple[str, Mapping[str, Any]]]:
     """Another input of the same shape, and one with every dim at another size."""
     others: list[tuple[str, Mapping[str, Any]]] = [("another input", cell.fresh.redrawn(cell.inputs, seed=7))]
-    dims = probed_dims(cell, evidence.conversions)
-    sizes = {
-        dim: size + 1 if size < cell.limits.get(dim, size + 1) else max(size - 1, 1)
-        for dim, size in dims.sizes(cell.inputs).items()
-    }
-    if sizes:
-        label = "an input with " + " and ".join(f"{dim} {size}" for dim, size in sizes.items())
-        others.append((label, resize(cell.inputs, dims, sizes, mask=cell.mask)))
+    tried: list[Mapping[str, int]] = [{}]
+    # Both, for eager may refuse another size of an axis that is only a guess.
+    for dims in (cell.dims, probed_dims(cell, evidence.conversions)):
+        sizes = {
+            dim: size + 1 if size < cell.limits.get(dim, size + 1) else max(size - 1, 1)
+            for dim, size in dims.sizes(cell.inputs).items()
+        }
+        if sizes not in tried:
+            tried.append(sizes)
+            label = "an input with " + " and ".join(f"{dim} {size}" for dim, size in sizes.items())
+            others.append((label, resize(cell.inputs, dims, sizes, mask=cell.mask)))
     return others
 
 

@@ -1,24 +1,137 @@
-"""Which axes of the inputs vary: the dims that are named, and those that are worth a guess."""
+"""Which axes of the inputs vary: the dims that are named, those that are worth a guess, and a word on every other axis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 
 from ..cell import Cell
-from ..subject.inputs import Dims, with_guessed_axes
+from ..nested import tensors
+from ..subject.inputs import BATCH, Dims, with_guessed_axes
 from ..tracing.conversions import Conversion
 
-__all__ = ["probed_dims"]
+__all__ = ["Axes", "AxisState", "accounted", "guessed", "probed_dims", "tied"]
+
+_CACHE = re.compile(r"past|cache|memory|(^|_)(key|value)s?($|_|\d)")
+
+
+@dataclass(frozen=True)
+class AxisState:
+    """What is known of one axis: the dim that it is, or None; the class of that dim, or ``unprobed``; and why."""
+
+    dim: str | None
+    state: str
+    reason: str
+
+    def to_json(self) -> dict[str, str | None]:
+        return {"dim": self.dim, "state": self.state, "reason": self.reason}
+
+
+Axes = Mapping[str, Mapping[int, AxisState]]
+"""By input path, and by axis."""
 
 
 def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
-    """The dims to probe: those of the cell, and where a size became a Python value the axes of images and signals.
+    """The dims that are worth probing: those of the cell, and the axes that the inputs' kinds and the trace point to.
 
-    Nothing is added where the marker has named the axes, or the model's config fixes their sizes.
+    Those are the height and width of images, the depth of volumes, the time of signals whose sizes became Python values,
+    and each axis whose size became a whole number or a decision. Nothing is added where the marker has named the axes.
     """
-    if not cell.guesses_axes or not any(conversion.origin == "size" for conversion in conversions):
+    if cell.spec.dims is not None:
         return cell.dims
+    sized = [conversion for conversion in conversions if conversion.origin == "size"]
     convolves = any(isinstance(module, (torch.nn.Conv2d, torch.nn.Conv3d)) for module in cell.model.modules())
-    return with_guessed_axes(cell.inputs, cell.dims, convolves=convolves)
+    dims = with_guessed_axes(cell.inputs, cell.dims, convolves=convolves, signals=bool(sized))
+    axes = {path: dict(named) for path, named in dims.axes.items()}
+    for path, axis in _read_by_python(cell, sized):
+        if axis not in axes.get(path, {}):
+            _name_axis(cell, axes, path, axis)
+    return Dims(axes)
+
+
+def guessed(cell: Cell, dims: Dims) -> set[str]:
+    """The dims that nobody named: an axis for which eager refuses every other size is none."""
+    return set(dims.sizes(cell.inputs)) - set(cell.dims.sizes(cell.inputs))
+
+
+def _read_by_python(cell: Cell, sized: Iterable[Conversion]) -> list[tuple[str, int]]:
+    """Axes whose size the forward takes as a whole number or a decision.
+
+    A size taken as a float is the width by which attention scales its scores, as a rule, and never varies.
+    """
+    by_path = dict(tensors(cell.inputs))
+    found: dict[tuple[str, int], None] = {}
+    for conversion in sized:
+        for path, axis in conversion.axes:
+            if conversion.kind != "float" and not conversion.inside_torch and path in by_path:
+                found[path, axis % by_path[path].ndim] = None
+    return list(found)
+
+
+def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int) -> None:
+    """Name one axis, and with it the free axes of other inputs that have its place, its size and its number of axes."""
+    by_path = dict(tensors(cell.inputs))
+    tensor = by_path[path]
+    size = tensor.shape[axis]
+    if size < 2 or ("mask" in path and tensor.ndim > 2):
+        return
+    if _CACHE.search(path) and tensor.ndim in (3, 4, 5):
+        name = "past"
+    elif axis == tensor.ndim - 1 and tensor.ndim == 3 and tensor.is_floating_point():
+        name = "time"
+    else:
+        name = f"{path}[{axis}]"
+    taken = {dim: by_path[p].shape[a] for p, named in axes.items() for a, dim in named.items()}
+    if taken.get(name, size) != size:
+        name = f"{path}[{axis}]"
+    for other, value in by_path.items():
+        if value.ndim == tensor.ndim and value.shape[axis] == size and value.dtype == tensor.dtype:
+            axes.setdefault(other, {}).setdefault(axis, name)
+
+
+def tied(cell: Cell, dims: Dims, dim: str) -> Dims | None:
+    """The dims with every free axis that has the size of ``dim`` tied to it; None where there is none."""
+    size = dims.sizes(cell.inputs)[dim]
+    axes = {path: dict(named) for path, named in dims.axes.items()}
+    found = False
+    for path, tensor in tensors(cell.inputs):
+        for axis, length in enumerate(tensor.shape):
+            if length == size and axis not in axes.get(path, {}):
+                axes.setdefault(path, {})[axis] = dim
+                found = True
+    return Dims(axes) if found else None
+
+
+def accounted(
+    cell: Cell, dims: Dims, states: Mapping[str, str], reasons: Mapping[str, str], refused: Mapping[str, str]
+) -> Axes:
+    """A word on every axis of every tensor input.
+
+    ``states`` and ``reasons`` are by dim. ``refused`` holds the guessed dims that eager takes at no other size, with what was
+    tried; ``dims`` still has their axes.
+    """
+    found: dict[str, dict[int, AxisState]] = {}
+    for path, tensor in tensors(cell.inputs):
+        found[path] = {}
+        for axis in range(tensor.ndim):
+            dim = dims.axes.get(path, {}).get(axis, "")
+            if dim in states:
+                found[path][axis] = AxisState(dim, states[dim], reasons.get(dim, ""))
+            elif dim in refused:
+                found[path][axis] = AxisState(None, "unprobed", refused[dim])
+            else:
+                found[path][axis] = AxisState(None, "unprobed", _reason(cell, tensor, axis))
+    return found
+
+
+def _reason(cell: Cell, tensor: torch.Tensor, axis: int) -> str:
+    if cell.spec.dims is not None:
+        return "dims= does not name it"
+    if tensor.shape[axis] == 1:
+        return "it has the size 1, and no name says that it varies: name it in dims="
+    if axis == 0:
+        return f"its size differs from that of the {BATCH}: name it in dims="
+    return "taken for features, whose number the model fixes: name it in dims= if it varies"

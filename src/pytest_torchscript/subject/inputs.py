@@ -7,7 +7,7 @@ container) and returns new ones; nothing is written in place.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,6 @@ from ..nested import join, same_mapping, tensors
 
 __all__ = [
     "Dims",
-    "FreshValues",
     "declared_dims",
     "infer_dims",
     "is_binary",
@@ -34,7 +33,6 @@ BATCH = "batch"
 SEQ = "seq"
 DECODER_SEQ = "decoder_seq"
 TIME, DEPTH = "time", "depth"
-PADDED_AT_START = "padded at the start"
 
 # Inputs of transformers models whose axes are known by name: input -> axes after the batch axis.
 _SEQ_INPUTS = re.compile(
@@ -122,17 +120,16 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     return Dims({path: named for path, named in axes.items() if named})
 
 
-def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool) -> Dims:
+def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool, signals: bool) -> Dims:
     """The dims with the height and width of image inputs, the depth of volumes and the time of signals.
 
     An image is a float input of four or five axes with at most four channels, or any, if the model has convolutions; of
-    five, the third is the depth, or the time of a video. The second axis of a float input of two may be time, or features
-    whose number eager does not let vary. Such sizes are worth probing where the forward turns sizes into Python values: it is
-    asked for then only.
+    five, the third is the depth, or the time of a video. With ``signals`` the second axis of a float input of two is taken for
+    time; it may be features as well, whose number eager does not let vary.
     """
     axes = {path: dict(named) for path, named in dims.axes.items()}
     for path, tensor in tensors(inputs):
-        if tensor.ndim == 2 and tensor.is_floating_point() and "mask" not in path and tensor.shape[1] > 1:
+        if signals and tensor.ndim == 2 and tensor.is_floating_point() and "mask" not in path and tensor.shape[1] > 1:
             axes.setdefault(path, {}).setdefault(1, TIME)
         image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path
         if not image or not (convolves or tensor.shape[1] <= 4) or min(tensor.shape[-2:]) < 2:
@@ -222,10 +219,13 @@ def mapped(inputs: Mapping[str, Any], change: Any) -> dict[str, Any]:
     return {name: walk(value, name) for name, value in inputs.items()}
 
 
-def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int], *, mask: str | None = None) -> dict[str, Any]:
+def resize(
+    inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int], *, mask: str | None = None, stretched: bool = False
+) -> dict[str, Any]:
     """The inputs with the named dims at other sizes, by repeating and cropping what is there.
 
-    ``mask`` is the path of a mask whose name does not say that it is one.
+    ``stretched`` repeats each entry in place instead of all of them in turn: what was sorted stays so. ``mask`` is the path of
+    a mask whose name does not say that it is one.
     """
 
     def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -249,7 +249,7 @@ def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int], *, m
                 else:
                     index = index * observed // size if size > observed else index
             else:
-                index = index % observed
+                index = index * observed // size if stretched else index % observed
             tensor = tensor.index_select(axis, index.to(tensor.device))
         return tensor.detach().clone()
 
@@ -283,203 +283,6 @@ def pad(
         return tensor.clone()
 
     return mapped(inputs, change)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FreshValues:
-    """Other values of the same shapes and dtypes.
-
-    ``ranges`` gives, by input path, the values an integer input may take, ``[low, high)``; without an entry the observed
-    range is kept. ``mask`` is the path of the padding mask, ``dims`` says along which axis it runs.
-    """
-
-    dims: Dims
-    mask: str | None = None
-    inverted: bool = False
-    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    seed: int = 0
-
-    def variants(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """``(description, inputs)``: floats redrawn, negated, scaled; ints redrawn; other masks.
-
-        Kinds vary one at a time, so that values the model refuses in one input do not hide another; the last varies all.
-        """
-        generator = torch.Generator().manual_seed(self.seed + 0x5EED)
-        by_path = dict(tensors(inputs))
-        masks = self._mask_paths(by_path)
-        # A sparse or quantised input is kept: there is no drawing another of the same pattern.
-        plain = [path for path, t in by_path.items() if path not in masks and t.layout == torch.strided and not t.is_quantized]
-        floats = [path for path in plain if by_path[path].is_floating_point() or by_path[path].is_complex()]
-        ints = [path for path in plain if path not in floats and by_path[path].dtype != torch.bool]
-        bools = [path for path in plain if by_path[path].dtype == torch.bool]
-
-        def redraw(tensor: torch.Tensor) -> torch.Tensor:
-            return _normal_like(tensor, generator)
-
-        def change(paths: list[str], how: Any) -> dict[str, Any]:
-            return mapped(inputs, lambda path, tensor: how(path, tensor) if path in paths else tensor.clone())
-
-        if floats:
-            yield "floats redrawn", change(floats, lambda _, tensor: redraw(tensor))
-            yield "floats redrawn again", change(floats, lambda _, tensor: redraw(tensor))
-            yield "floats negated", change(floats, lambda _, tensor: -tensor)
-            yield "floats shuffled", change(floats, lambda _, tensor: _shuffled(tensor, generator))
-            for factor in (0.1, 10.0, 1000.0):
-                yield f"floats scaled by {factor:g}", change(floats, lambda _, tensor, by=factor: tensor * by)
-            yield (
-                "floats made positive",
-                change(floats, lambda _, tensor: tensor.abs() if not tensor.is_complex() else -tensor),
-            )
-            yield "floats made zero", change(floats, lambda _, tensor: torch.zeros_like(tensor))
-        if ints:
-            yield "integers redrawn", change(ints, lambda path, tensor: self._integers(path, tensor, generator))
-            yield "integers redrawn again", change(ints, lambda path, tensor: self._integers(path, tensor, generator))
-            narrow = [path for path in ints if path not in self.ranges]
-            if narrow:
-                # Without a vocabulary the observed values are all there is to draw from, often one: eager says whether
-                # their neighbours are values too.
-                yield "integers raised by 1", change(narrow, lambda _, tensor: tensor + 1)
-                yield "integers lowered by 1", change(narrow, lambda _, tensor: tensor - 1)
-                yield "integers in the last row raised by 1", change(narrow, _last_raised)
-                yield "integers halved", change(narrow, lambda _, tensor: tensor // 2)
-            yield "integers shuffled", change(ints, lambda _, tensor: _shuffled(tensor, generator))
-            yield (
-                "integers all at their least",
-                change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[0])),
-            )
-            yield (
-                "integers all at their greatest",
-                change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[1] - 1)),
-            )
-        if bools:
-            yield "booleans inverted", change(bools, lambda _, tensor: ~tensor)
-            yield "booleans redrawn", change(bools, lambda _, tensor: _coin(tensor, generator))
-            yield "booleans all true", change(bools, lambda _, tensor: torch.ones_like(tensor))
-            yield "booleans all false", change(bools, lambda _, tensor: torch.zeros_like(tensor))
-        for mask_path in masks:
-            for name, mask in self._masks(mask_path, by_path[mask_path]):
-                yield (
-                    f"{'mask' if mask_path == self.mask else mask_path} {name}",
-                    mapped(
-                        inputs,
-                        lambda path, tensor, here=mask_path, mask=mask: mask if path == here else tensor.clone(),
-                    ),
-                )
-        if len(floats) + len(ints) + len(bools) > 1:
-            everything = change(floats, lambda _, tensor: redraw(tensor))
-            yield (
-                "everything redrawn",
-                mapped(
-                    everything,
-                    lambda path, tensor: (
-                        self._integers(path, tensor, generator)
-                        if path in ints
-                        else _coin(tensor, generator)
-                        if path in bools
-                        else tensor
-                    ),
-                ),
-            )
-
-    def _mask_paths(self, by_path: Mapping[str, torch.Tensor]) -> list[str]:
-        """The padding mask, and every other input that is a mask by name and by content: random bits would be no mask."""
-        return [path for path, tensor in by_path.items() if path == self.mask or ("mask" in path and is_binary(tensor))]
-
-    def _masks(self, path: str, mask: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-        main = path == self.mask
-        inverted = self.inverted if main else mask_inverted(path, mask)
-        valid = 1 - mask.to(torch.int64) if inverted else mask
-        for name, other in _masks(valid, self.dims.axes.get(path, {})):
-            if main or name != PADDED_AT_START:
-                yield name, (1 - other if inverted else other).to(mask.dtype)
-
-    def scaled(self, inputs: Mapping[str, Any], factor: float) -> dict[str, Any]:
-        """The inputs with every float tensor but the mask multiplied by ``factor``."""
-        return mapped(
-            inputs,
-            lambda path, tensor: tensor * factor if tensor.is_floating_point() and path != self.mask else tensor.clone(),
-        )
-
-    def redrawn(self, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """Every input but masks redrawn."""
-        generator = torch.Generator().manual_seed(seed)
-        masks = self._mask_paths(dict(tensors(inputs)))
-
-        def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
-            if path in masks or tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-                return tensor.clone()
-            if tensor.is_floating_point() or tensor.is_complex():
-                return _normal_like(tensor, generator)
-            if tensor.dtype == torch.bool:
-                return _coin(tensor, generator)
-            return self._integers(path, tensor, generator)
-
-        return mapped(inputs, change)
-
-    def range_of(self, path: str, tensor: torch.Tensor) -> tuple[int, int]:
-        if path in self.ranges:
-            return self.ranges[path]
-        if not tensor.numel():
-            return 0, 1
-        return int(tensor.min()), int(tensor.max()) + 1
-
-    def _integers(self, path: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        low, high = self.range_of(path, tensor)
-        drawn = torch.randint(low, high, tensor.shape, generator=generator, dtype=torch.int64)
-        return drawn.to(dtype=tensor.dtype, device=tensor.device)
-
-
-def _normal_like(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Normal values with the observed mean and spread, at least a spread of a hundredth."""
-    if not tensor.numel():
-        return tensor.clone()
-    if tensor.is_complex():
-        return torch.complex(_normal_like(tensor.real, generator), _normal_like(tensor.imag, generator)).to(tensor.dtype)
-    wide = tensor.detach().to("cpu", torch.float64)
-    finite = wide[wide.isfinite()]
-    mean = float(finite.mean()) if finite.numel() else 0.0
-    spread = max(float(finite.std()) if finite.numel() > 1 else 1.0, 0.01)
-    drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64) * spread + mean
-    return drawn.to(dtype=tensor.dtype, device=tensor.device)
-
-
-def _shuffled(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The same values in another order."""
-    order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
-    return tensor.reshape(-1)[order].reshape(tensor.shape).clone()
-
-
-def _last_raised(_: str, tensor: torch.Tensor) -> torch.Tensor:
-    raised = tensor.clone()
-    if raised.ndim:
-        raised[-1] += 1
-    return raised
-
-
-def _coin(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return (torch.rand(tensor.shape, generator=generator) < 0.5).to(tensor.device)
-
-
-def _masks(valid: torch.Tensor, axes: Mapping[int, str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Other masks of the same shape and dtype, 1 where valid: nothing padded, padded at the end, padded at the start."""
-    mask = valid
-    everything = torch.ones_like(mask)
-    if not torch.equal(mask, everything):
-        yield "without padding", everything
-    axis = next((axis for axis, dim in axes.items() if dim != BATCH), mask.ndim - 1)
-    if mask.ndim == 0 or mask.shape[axis] < 2:
-        return
-    length = mask.shape[axis]
-    rows = mask.shape[0] if 0 in axes and axis != 0 else 1
-    position = torch.arange(length, device=mask.device).reshape([-1 if a == axis else 1 for a in range(mask.ndim)])
-    row = torch.arange(rows, device=mask.device).reshape([-1 if a == 0 and axis != 0 else 1 for a in range(mask.ndim)])
-    # Each row another length, from about a half upwards, so that no row is padded entirely.
-    kept = (length - 1 - (row * max(length // 4, 1)) % max(length // 2, 1)).clamp(min=1)
-    at_end = (position < kept).expand(mask.shape)
-    yield "padded at the end", at_end.to(mask.dtype).clone()
-    short = (position < max(length // 3, 1)).expand(mask.shape)
-    yield "mostly padding", short.to(mask.dtype).clone()
-    yield PADDED_AT_START, (position >= length - kept).expand(mask.shape).to(mask.dtype).clone()
 
 
 def is_binary(tensor: torch.Tensor) -> bool:

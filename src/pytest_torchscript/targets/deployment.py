@@ -135,9 +135,8 @@ class Deployment:
 
     @property
     def _dims(self) -> Dims:
-        from ..probing.axes import probed_dims
-
-        return probed_dims(self._cell, self._evidence.conversions)
+        found = self._evidence.explored
+        return self._cell.dims if found is None else found.dims
 
     def shape_rule(self, dim: str) -> str:
         """What the marker's ``shapes`` demands of a dim: ``safe``, ``dynamic`` or ``fixed``."""

@@ -8,6 +8,7 @@ program: ``nn.MultiheadAttention`` takes another path while one is active.)
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import torch
 
 from .. import source
 
-__all__ = ["Conversion", "origin_of", "value_number", "watching"]
+__all__ = ["METHODS", "Conversion", "origin_of", "value_number", "watching"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class Conversion:
 
     ``after`` is the number of the traced value that was converted, for ordering against the graph's nodes. ``origin`` is
     ``"size"`` or ``"value"``, by what it was computed from, None when from neither. ``thresholds`` are the constants it was
-    compared with on the way, ``moduli`` those it was divided by: the numbers around which another branch may lie.
+    compared with on the way, ``moduli`` those it was divided by: the numbers around which another branch may lie. ``axes`` are
+    the inputs, by name, and their axes whose sizes it was computed from. ``inside_torch`` says that a function of torch's own
+    took it, for a test of its arguments for one.
     """
 
     kind: str
@@ -37,10 +40,12 @@ class Conversion:
     origin: str | None = None
     thresholds: tuple[float, ...] = ()
     moduli: tuple[float, ...] = ()
+    axes: tuple[tuple[str, int], ...] = ()
+    inside_torch: bool = False
 
 
 # The methods by which Python takes a value out of a tensor, and what comes out.
-_METHODS = {
+METHODS = {
     "__bool__": "bool",
     "__int__": "int",
     "__float__": "float",
@@ -62,14 +67,14 @@ def watching() -> Iterator[list[Conversion]]:
     """Collect the conversions of traced tensors in the block; ``torch.Tensor`` is as before afterwards."""
     found: list[Conversion] = []
     own = vars(torch.Tensor)
-    before = {name: own[name] for name in (*_METHODS, "data") if name in own}
+    before = {name: own[name] for name in (*METHODS, "data") if name in own}
     try:
-        for name, kind in _METHODS.items():
+        for name, kind in METHODS.items():
             setattr(torch.Tensor, name, _watched(getattr(torch.Tensor, name), kind, found))
         torch.Tensor.data = _watched_data(torch._C.TensorBase.data, found)  # type: ignore[assignment]
         yield found
     finally:
-        for name in (*_METHODS, "data"):
+        for name in (*METHODS, "data"):
             if name in before:
                 setattr(torch.Tensor, name, before[name])
             else:
@@ -103,10 +108,15 @@ def _note(kind: str, tensor: torch.Tensor, result: Any, found: list[Conversion])
         value = "tensor"
     elif not isinstance(value, (bool, int, float, complex)):
         value = repr(value)[:80] if kind in ("list", "text") else type(value).__name__
-    line = source.innermost(source.frames(sys._getframe(2)))
+    frame = sys._getframe(2)
+    line = source.innermost(source.frames(frame))
     traced = torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
-    origin, thresholds, moduli = _origin(traced)
-    found.append(Conversion(kind, value, line, value_number(traced), origin, thresholds, moduli))
+    origin, thresholds, moduli, axes = _origin(traced)
+    inside = frame.f_code.co_filename.startswith(_TORCH)
+    found.append(Conversion(kind, value, line, value_number(traced), origin, thresholds, moduli, axes, inside))
+
+
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 
 
 def value_number(value: Any) -> int:
@@ -143,8 +153,21 @@ def _number_of(value: Any) -> float | None:
     return float(constant) if isinstance(constant, (int, float)) and math.isfinite(constant) else None
 
 
-def _origin(value: Any) -> tuple[str | None, tuple[float, ...], tuple[float, ...]]:
-    """What a traced value was computed from, and the constants it met on the way."""
+def _size_of(node: Any) -> Iterator[tuple[str, int]]:
+    """The input and the axis whose size a node reads, if it reads one of an input itself."""
+    tensor, *axis = node.inputs()
+    owner = origin_of(tensor)
+    if owner.node().kind() == "prim::Param" and axis:
+        number = _number_of(axis[0])
+        if number is not None:
+            yield owner.debugName().partition(".")[0], int(number)
+
+
+def _origin(
+    value: Any,
+) -> tuple[str | None, tuple[float, ...], tuple[float, ...], tuple[tuple[str, int], ...]]:
+    """What a traced value was computed from, the constants it met on the way, and the axes whose sizes it holds."""
+    axes: dict[tuple[str, int], None] = {}
     thresholds: list[float] = []
     moduli: list[float] = []
     seen: set[str] = set()
@@ -159,6 +182,7 @@ def _origin(value: Any) -> tuple[str | None, tuple[float, ...], tuple[float, ...
         kind = node.kind()
         if kind == "aten::size":
             sized = True
+            axes.update(dict.fromkeys(_size_of(node)))
             continue
         if kind == "prim::Param":
             valued = True
@@ -168,4 +192,4 @@ def _origin(value: Any) -> tuple[str | None, tuple[float, ...], tuple[float, ...
             into = thresholds if kind in _COMPARISONS else moduli
             into.extend(number for number in map(_number_of, inputs[:2]) if number is not None)
         pending.extend(inputs)
-    return ("value" if valued else "size" if sized else None), tuple(thresholds), tuple(moduli)
+    return ("value" if valued else "size" if sized else None), tuple(thresholds), tuple(moduli), tuple(axes)
