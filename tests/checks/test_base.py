@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pytest_torchscript import checks
 from pytest_torchscript.checks import Check
-from pytest_torchscript.checks.base import META, finite, state_writes, written_at
+from pytest_torchscript.checks.base import META, state_writes, written_at
 from pytest_torchscript.diagnosis.cause import Cause
 from pytest_torchscript.result import CheckResult, Finding, Status, Verdict
 from pytest_torchscript.source import Line
@@ -341,24 +341,6 @@ def test_the_writes_of_a_call_are_named_with_their_lines() -> None:
     assert written_at(context, "no such") is None
     assert float(context.model.count) == 0  # type: ignore[arg-type]
     assert context.model.__dict__["calls"] == 0
-
-
-@pytest.mark.parametrize(
-    ("output", "expected"),
-    [
-        (torch.ones(2), True),
-        ({"a": (torch.tensor(float("nan")),)}, False),
-        ((torch.tensor([1, 2]), None), True),
-        (torch.tensor(complex(1, float("inf"))), False),
-        (torch.ones(2, device="meta"), True),
-        (torch.eye(2).to_sparse(), True),
-        ((torch.eye(2) / 0).to_sparse(), False),
-        (3.0, True),
-    ],
-)
-def test_an_output_is_finite_when_all_its_numbers_are(output: object, expected: bool) -> None:
-    """Integers, meta tensors and what is no tensor cannot be otherwise."""
-    assert finite(output) is expected
 
 
 def test_no_check_passes_with_a_verdict() -> None:

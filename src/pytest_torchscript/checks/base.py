@@ -16,7 +16,7 @@ from .. import source
 from ..diagnosis.cause import Cause, specialisation
 from ..diagnosis.hints import hint_for, root_cause, text_of
 from ..diagnosis.lines import LineLog, first_line_where, last_return
-from ..nested import Mismatch, compare, tensors
+from ..nested import Mismatch, compare, finite, tensors
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import GateSpec, Tolerance
 from ..subject.call import Call
@@ -287,22 +287,6 @@ def _output_values(graph: Any) -> list[Any]:
     for output in graph.outputs():
         walk(output)
     return values
-
-
-def finite(output: Any) -> bool:
-    """Whether every floating value of a nested output is finite."""
-    return all(_finite(leaf) for _, leaf in tensors(output))
-
-
-def _finite(leaf: torch.Tensor) -> bool:
-    if leaf.is_meta or leaf.is_quantized or not (leaf.is_floating_point() or leaf.is_complex()):
-        return True
-    if leaf.layout != torch.strided:
-        leaf = leaf.to_dense()
-    if leaf.itemsize == 1:
-        # No operation is written for 8-bit floats but the way out of them.
-        leaf = leaf.float()
-    return bool(leaf.isfinite().all())
 
 
 class Check(ABC):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
-from ..nested import Mismatch, describe, leaves, tensors
+from ..nested import Mismatch, describe, finite, leaves, tensors
 from ..result import CheckResult, Finding, Verdict
 from ..tracing.trace import quiet
-from .base import Check, Context, finite, state_writes
+from .base import Check, Context, state_writes
 
 __all__ = ["Eager"]
 

@@ -9,12 +9,12 @@ import torch
 
 from ..diagnosis.cause import Cause
 from ..diagnosis.ops import OperationLog, crop_to, first_difference
-from ..nested import Mismatch, compare, map_tensors, tensors
+from ..nested import Mismatch, compare, finite, map_tensors, tensors
 from ..result import CheckResult, Verdict
 from ..spec import Tolerance
 from ..subject.inputs import BATCH, mapped, pad, shorten
 from ..tracing.trace import quiet
-from .base import Check, Context, finite
+from .base import Check, Context
 
 __all__ = ["Padding"]
 

@@ -9,11 +9,11 @@ import torch
 
 from .. import source
 from ..diagnosis.lines import first_line_where
-from ..nested import clone, identical, tensors
+from ..nested import clone, finite, identical, tensors
 from ..result import CheckResult, Finding, Status, Verdict
 from ..subject.inputs import resize
 from ..tracing.trace import quiet
-from .base import Check, Context, finite, state_writes
+from .base import Check, Context, state_writes
 
 __all__ = ["Purity"]
 
