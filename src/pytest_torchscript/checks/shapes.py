@@ -12,8 +12,8 @@ import torch
 from ..nested import Mismatch, compare
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import ShapeContract
+from ..subject.families import family_of
 from ..subject.inputs import BATCH, DEPTH, TIME, resize, with_guessed_axes
-from ..subject.synthesise import is_transformers_model
 from ..tracing.graph import differences, graph_of
 from ..tracing.trace import quiet
 from .base import Check, Context, Probe
@@ -92,8 +92,7 @@ class Shapes(Check):
     numeric = False
 
     def run(self, context: Context) -> CheckResult:
-        # A transformers model's images have the size its config says.
-        fixed = context.spec.dims is not None or is_transformers_model(context.model)
+        fixed = context.spec.dims is not None or family_of(context.model).fixes_image_sizes(context.model)
         known = set(context.dims.sizes(context.inputs))
         if not fixed and any(guard.origin == "size" for guard in context.conversions):
             context.dims = with_guessed_axes(context.inputs, context.dims, convolves=_convolves(context.model))

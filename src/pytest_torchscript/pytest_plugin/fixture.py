@@ -10,10 +10,10 @@ import torch
 from .. import source
 from ..diagnosis.hints import root_cause
 from ..errors import GateError
-from ..gate import as_deployed, call_of, check_model, put_back_in_mode
+from ..gate import call_of, check_model, put_back_in_mode
 from ..result import GateResult
+from ..subject.families import family_of
 from ..subject.state import ModelState, isolated
-from ..subject.synthesise import synthesise
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
 from .session import Gatekeeper
 
@@ -48,14 +48,15 @@ class TorchScript:
         """
         __tracebackhide__ = True
         model = check_model(model)
-        call = call_of(model, synthesise(model) if inputs is None else inputs)
+        family = family_of(model)
+        call = call_of(model, family.synthesise(model) if inputs is None else inputs)
         training = model.training
         flags = [(module, module.training) for module in model.modules()]
         with isolated():
             model.eval()
             state = ModelState(model)
             try:
-                module = trace(model, as_deployed(model, call, state)).module
+                module = trace(model, family.as_deployed(model, call, state.restore)).module
             except TraceError as error:
                 where = f" ({source.relative(error.line.file)}:{error.line.line})" if error.line else ""
                 raise GateError(f"{type(model).__name__} is untraceable: {root_cause(error.cause)}{where}") from None
