@@ -23,6 +23,7 @@ from pytest_torchscript.nested import (
     map_tensors,
     map_with_path,
     nan_free,
+    numbers,
     tensors,
     walk,
 )
@@ -267,6 +268,18 @@ def test_an_infinity_is_not_finite_and_yet_no_nan(output: object) -> None:
     """A model may answer with one on purpose, as a sampler does for words that it forbids."""
     assert not finite(output)
     assert nan_free(output)
+
+
+def test_the_numbers_of_a_nested_value_are_dense() -> None:
+    """A reader can look for the place of a number without knowing every kind of tensor."""
+    value = {"sparse": t(0.0, 3.0).to_sparse(), "ids": torch.tensor([1]), "rows": ragged(t(1.0), t(2.0, 3.0))}
+    found = dict(numbers(value))
+    assert {path: tensor.tolist() for path, tensor in found.items()} == {
+        "sparse": [0.0, 3.0],
+        "rows[0]": [1.0],
+        "rows[1]": [2.0, 3.0],
+    }
+    assert {tensor.layout for tensor in found.values()} == {torch.strided}
 
 
 @making_quantised

@@ -32,6 +32,7 @@ __all__ = [
     "map_tensors",
     "map_with_path",
     "nan_free",
+    "numbers",
     "tensors",
     "walk",
 ]
@@ -161,23 +162,28 @@ def _scattered(sparse: torch.Tensor) -> torch.Tensor:
     return full
 
 
-def finite(output: Any) -> bool:
-    """Whether no tensor of a nested value holds NaN or an infinity. Meta tensors hold no values."""
-    return all(bool(part.isfinite().all()) for part in _numbers(output))
+def numbers(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The floating-point and complex tensors of a nested value, dense; the parts of nested tensors one by one.
 
-
-def nan_free(output: Any) -> bool:
-    """Whether no tensor of a nested value holds NaN; an infinity is allowed. Meta tensors hold no values."""
-    return not any(bool(part.isnan().any()) for part in _numbers(output))
-
-
-def _numbers(output: Any) -> Iterator[torch.Tensor]:
-    """The strided tensors of floating-point or complex numbers that a nested value holds."""
-    for _, leaf in tensors(output):
+    Meta tensors hold no numbers, and integers and quantised tensors none that is not finite: they are left out.
+    """
+    for path, leaf in tensors(value):
         if leaf.is_meta or not (leaf.is_floating_point() or leaf.is_complex()):
             continue
-        for part in leaf.unbind() if leaf.is_nested else (leaf,):
-            yield dense(part)
+        if leaf.is_nested:
+            yield from ((join(path, index), dense(part)) for index, part in enumerate(leaf.unbind()))
+        else:
+            yield path, dense(leaf)
+
+
+def finite(value: Any) -> bool:
+    """Whether no tensor of a nested value holds NaN or an infinity."""
+    return all(bool(tensor.isfinite().all()) for _, tensor in numbers(value))
+
+
+def nan_free(value: Any) -> bool:
+    """Whether no tensor of a nested value holds NaN; an infinity is allowed."""
+    return not any(bool(tensor.isnan().any()) for _, tensor in numbers(value))
 
 
 def identical(left: torch.Tensor, right: torch.Tensor) -> bool:
@@ -251,18 +257,11 @@ class Mismatch:
         return f"{self.kind} {self.actual} instead of {self.expected}"
 
     def details(self) -> dict[str, Any]:
+        found = {"kind": self.kind, "actual": self.actual, "expected": self.expected}
         if self.kind != "value":
-            return {"kind": self.kind, "actual": self.actual, "expected": self.expected}
-        return {
-            "kind": self.kind,
-            "max_abs": self.amount,
-            "allowed": self.allowed,
-            "index": list(self.index),
-            "differing": self.differing,
-            "total": self.total,
-            "actual": self.actual,
-            "expected": self.expected,
-        }
+            return found
+        amounts = {"max_abs": self.amount, "allowed": self.allowed, "differing": self.differing, "total": self.total}
+        return {**found, **amounts, "index": list(self.index)}
 
 
 def compare(

@@ -158,6 +158,17 @@ def test_a_complex_output_that_is_not_finite_has_a_finding() -> None:
     assert result.findings
 
 
+def test_a_sparse_output_that_is_not_finite_has_a_finding() -> None:
+    """The layout of a tensor hides no NaN, and the place is that in the whole tensor."""
+
+    class Sparse(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([torch.zeros_like(x[0, 0]), x[0, 0] * float("nan")]).to_sparse()
+
+    (finding,) = alone("eager", Sparse(), (X,)).findings
+    assert finding.details == {"nan": 4, "infinite": 0, "index": [1, 0]}
+
+
 def test_a_model_in_training_mode_is_judged_in_eval_mode() -> None:
     """Dropout that knows its mode is no randomness."""
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))

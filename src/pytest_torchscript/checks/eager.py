@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
-from ..nested import Mismatch, describe, finite, leaves, tensors
+from ..nested import Mismatch, describe, finite, leaves, numbers
 from ..result import CheckResult, Finding, Verdict
 from ..tracing.trace import quiet
 from .base import Check, Context, state_writes
@@ -57,8 +57,8 @@ class Eager(Check):
 
     def _non_finite(self, context: Context, output: object) -> CheckResult:
         findings: list[Finding] = []
-        for path, leaf in tensors(output):
-            if (leaf.is_floating_point() or leaf.is_complex()) and not leaf.isfinite().all():
+        for path, leaf in numbers(output):
+            if not leaf.isfinite().all():
                 nan, infinite = int(leaf.isnan().sum()), int(leaf.isinf().sum())
                 at = leaf.isfinite().logical_not().nonzero()[0].tolist()
                 operation = first_non_finite(self._recorded(context), nan=nan > 0) if not findings else None
