@@ -34,11 +34,11 @@ test-transformers4: venv-transformers4 ## run the tests that concern transformer
 	  $(addprefix --deselect=,$(BROKEN4))
 
 # Those that gate or feed transformers models; the rest has no version of it to be right under.
-TESTS4 := tests/compat tests/subject/test_synthesise.py tests/test_gate.py tests/checks/test_weights.py
+TESTS4 := tests/compat tests/subject/families tests/test_gate.py tests/checks/test_weights.py
 # FSMT's decoder of 4.57 fails in eager mode unless use_cache=False; its causal masks do not trace (see tests/compat).
 BROKEN4 := \
-  'tests/subject/test_synthesise.py::test_eager_accepts_what_is_made[FSMT' \
-  'tests/subject/test_synthesise.py::test_longer_is_not_refused_without_absolute_positions[FSMT' \
+  'tests/subject/families/synthesis/test_synthesis.py::test_eager_accepts_what_is_made[FSMT' \
+  'tests/subject/families/synthesis/test_positions.py::test_longer_is_not_refused_without_absolute_positions[FSMT' \
   'tests/test_gate.py::test_a_decoder_is_traced_without_its_cache'
 
 lint: venv ## check style and format

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from pytest_torchscript import checks, gate
 from pytest_torchscript.errors import SubjectError
-from pytest_torchscript.prepare import as_deployed
 from pytest_torchscript.result import CellResult, GateResult, Outcome, Status
 from pytest_torchscript.spec import CHECKS, GateSpec, parse_arguments
 from pytest_torchscript.subject.state import ModelState
@@ -580,18 +579,7 @@ def test_what_a_forward_does_not_take_is_not_given() -> None:
             return out
 
     model = Own()
-    assert as_deployed(model, gate.call_of(model, (X,)), ModelState(model)).constants == {}
     assert only(judged(model)).verdict == "ok"
-
-
-def test_the_empty_cache_of_a_first_step_is_none() -> None:
-    """What ``generate`` hands to its first step was observed, and says nothing."""
-    transformers = pytest.importorskip("transformers")
-    ids = torch.arange(1, 13).reshape(2, 6)
-    model = llama()
-    observed = gate.call_of(model, {"input_ids": ids, "past_key_values": transformers.DynamicCache(), "use_cache": True})
-    call = as_deployed(model, observed, ModelState(model))
-    assert call.constants == {"past_key_values": None, "use_cache": False, "return_dict": False}
 
 
 def test_other_models_are_called_as_they_are() -> None:

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import OrderedDict, UserDict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
-from pytest_torchscript.nested import Mismatch, clone, compare, describe, finite, identical, leaves, map_tensors, tensors
+from pytest_torchscript.nested import (
+    Mismatch,
+    clone,
+    compare,
+    describe,
+    finite,
+    identical,
+    leaves,
+    map_tensors,
+    map_with_path,
+    nan_free,
+    numbers,
+    tensors,
+    walk,
+)
 from pytest_torchscript.spec import Tolerance
 
 NAN, INF = math.nan, math.inf
+EIGHT_BITS = torch.float8_e5m2
 
 # torch 2.13 deprecates making quantised tensors; models still return them.
 making_quantised = pytest.mark.filterwarnings("ignore:.*quantized tensor creation:UserWarning")
@@ -37,6 +54,23 @@ class Awkward(NamedDict):
 
 def t(*values: Any, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.tensor(values, dtype=dtype)
+
+
+def announced(make: Callable[[], Tensor]) -> Tensor:
+    """A tensor of a kind that torch announces as experimental, once a process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return make()
+
+
+def ragged(*parts: Tensor, jagged: bool = True) -> Tensor:
+    """A nested tensor, in either of the two layouts that torch has for them."""
+    layout = torch.jagged if jagged else torch.strided
+    return announced(lambda: torch.nested.nested_tensor(list(parts), layout=layout))
+
+
+def half_complex(tensor: Tensor) -> Tensor:
+    return announced(lambda: tensor.to(torch.complex32))
 
 
 def only(mismatches: list[Mismatch]) -> Mismatch:
@@ -71,11 +105,25 @@ def test_the_tensors_among_the_leaves() -> None:
     assert [path for path, _ in tensors((t(1.0), None, 3, {"x": t(2.0)}))] == ["[0]", "[3].x"]
 
 
+def test_the_keys_that_lead_to_a_leaf() -> None:
+    """They are given as they are, so that a reader can name the leaf in another notation."""
+    assert list(walk({"pair": (1, [2])})) == [(("pair", 0), 1), (("pair", 1, 0), 2)]
+    assert list(walk(3)) == [((), 3)]
+
+
+def test_a_container_that_is_called_a_leaf_is_not_entered() -> None:
+    """A reader may know containers that it takes as one value."""
+    value = ({"x": 1}, [2])
+    assert list(leaves(value, is_leaf=lambda entry: isinstance(entry, dict))) == [("[0]", {"x": 1}), ("[1][0]", 2)]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
         (torch.zeros(2, 16, dtype=torch.bfloat16), "bfloat16 (2, 16)"),
         (torch.zeros(()), "float32 ()"),
+        (ragged(torch.zeros(2), torch.zeros(3)), "float32 nested, 2 parts"),
+        (ragged(torch.zeros(2), torch.zeros(3), jagged=False), "float32 nested, 2 parts"),
         ({"a": 1, "b": 2}, "mapping with 'a', 'b'"),
         ((1, 2), "tuple of 2"),
         ([1], "list of 1"),
@@ -117,6 +165,34 @@ def test_mapping_over_tensors_keeps_containers_of_every_kind() -> None:
     assert [float(tensor) for _, tensor in tensors(value)] == [1.0] * 5
 
 
+def test_mapping_with_paths_visits_every_leaf() -> None:
+    """The function is given what is no tensor too, with the path that `leaves` has for it."""
+    value = {"pair": Output(t(1.0), None), "rest": [3, ()]}
+    seen = map_with_path(lambda path, leaf: (path, leaf is None), value)
+    assert seen == {"pair": (("pair[0]", False), ("pair[1]", True)), "rest": [("rest[0]", False), ()]}
+    assert isinstance(seen["pair"], Output)
+    assert map_with_path(lambda path, _: path, t(1.0)) == "output"
+    assert map_with_path(lambda path, _: path, (t(1.0),), "x") == ("x[0]",)
+
+
+def test_containers_can_be_made_plain() -> None:
+    """Named tuples and mapping classes become what a reader without their classes knows."""
+    value = {"named": Output(t(1.0), None), "own": NamedDict(x=[1])}
+    made = map_with_path(lambda _, leaf: leaf, value, plain=True)
+    assert type(made["named"]) is tuple
+    assert made["own"] == {"x": [1]}
+    assert type(made["own"]) is dict
+
+
+def test_mapping_leaves_out_what_is_called_a_leaf() -> None:
+    """The function gets the container whole."""
+    value = ({"x": 1}, [2])
+    assert map_with_path(lambda _, leaf: str(leaf), value, is_leaf=lambda entry: isinstance(entry, dict)) == (
+        "{'x': 1}",
+        ["2"],
+    )
+
+
 def test_a_mapping_that_cannot_be_rebuilt_becomes_a_dict() -> None:
     """A class with another constructor loses its class, not its entries."""
     assert clone(Awkward()) == {"x": torch.ones(1)}
@@ -139,6 +215,79 @@ def test_a_clone_keeps_the_gradient_flag_and_drops_the_graph() -> None:
     assert all(tensor.is_leaf for tensor in copied.values())
 
 
+# NaN and infinities
+
+NO_NUMBERS = [
+    torch.ones(2),
+    (torch.tensor([1, 2]), None, torch.tensor(True)),
+    3.0,
+    torch.ones(2, device="meta"),
+    torch.zeros(0),
+    torch.eye(2).to_sparse(),
+    torch.ones(2, dtype=EIGHT_BITS),
+    torch.ones(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+    ragged(torch.ones(2), torch.ones(3)),
+]
+
+
+def holding(number: float) -> list[Any]:
+    """Nested values of every kind that hold one such number."""
+    pair = t(1.0, number)
+    return [
+        {"a": (pair,)},
+        torch.tensor(number),
+        torch.complex(t(number), t(0.0)),
+        torch.complex(t(0.0), t(number)),
+        half_complex(torch.complex(t(0.0), t(number))),
+        torch.complex(t(0.0), t(number)).to_sparse(),
+        pair.to_sparse(),
+        announced(lambda: pair.unsqueeze(0).to_sparse_csr()),
+        pair.to(EIGHT_BITS),
+        pair.to(torch.bfloat16),
+        ragged(t(1.0), pair),
+        ragged(t(1.0), pair, jagged=False),
+    ]
+
+
+@pytest.mark.parametrize("output", NO_NUMBERS)
+def test_an_output_is_finite_when_all_its_numbers_are(output: object) -> None:
+    """Integers, meta tensors and what is no tensor cannot be otherwise."""
+    assert finite(output)
+    assert nan_free(output)
+
+
+@pytest.mark.parametrize("output", holding(NAN))
+def test_a_nan_is_found_in_every_kind_of_tensor(output: object) -> None:
+    """Complex, sparse, nested and 8-bit tensors hide none, whichever part of a number it is in."""
+    assert not finite(output)
+    assert not nan_free(output)
+
+
+@pytest.mark.parametrize("output", holding(INF))
+def test_an_infinity_is_not_finite_and_yet_no_nan(output: object) -> None:
+    """A model may answer with one on purpose, as a sampler does for words that it forbids."""
+    assert not finite(output)
+    assert nan_free(output)
+
+
+def test_the_numbers_of_a_nested_value_are_dense() -> None:
+    """A reader can look for the place of a number without knowing every kind of tensor."""
+    value = {"sparse": t(0.0, 3.0).to_sparse(), "ids": torch.tensor([1]), "rows": ragged(t(1.0), t(2.0, 3.0))}
+    found = dict(numbers(value))
+    assert {path: tensor.tolist() for path, tensor in found.items()} == {
+        "sparse": [0.0, 3.0],
+        "rows[0]": [1.0],
+        "rows[1]": [2.0, 3.0],
+    }
+    assert {tensor.layout for tensor in found.values()} == {torch.strided}
+
+
+@making_quantised
+def test_quantised_outputs_are_finite() -> None:
+    """They are integers with a scale."""
+    assert finite(torch.quantize_per_tensor(t(1.0), 0.1, 0, torch.qint8))
+
+
 # Identity
 
 
@@ -158,6 +307,19 @@ def test_a_clone_keeps_the_gradient_flag_and_drops_the_graph() -> None:
         (torch.complex(t(NAN), t(0.0)), torch.complex(t(NAN), t(0.0)), True),
         (torch.eye(3).to_sparse(), torch.eye(3).to_sparse(), True),
         (torch.eye(3).to_sparse(), (2 * torch.eye(3)).to_sparse(), False),
+        (torch.eye(3).to_sparse(), torch.eye(3), False),
+        (torch.eye(3), torch.eye(3).to_sparse(), False),
+        (torch.complex(t(1.0), t(NAN)), torch.complex(t(2.0), t(NAN)), False),
+        (t(1.0, NAN).to(EIGHT_BITS), t(1.0, NAN).to(EIGHT_BITS), True),
+        (t(1.0).to(EIGHT_BITS), t(2.0).to(EIGHT_BITS), False),
+        (ragged(t(1.0), t(1.0, NAN)), ragged(t(1.0), t(1.0, NAN)), True),
+        (ragged(t(1.0), t(1.0, NAN)), ragged(t(1.0), t(2.0, NAN)), False),
+        (ragged(t(1.0), t(1.0, 2.0)), ragged(t(1.0), t(1.0)), False),
+        (ragged(t(1.0)), ragged(t(1.0), t(1.0)), False),
+        (ragged(t(1.0)), ragged(t(1.0), jagged=False), False),
+        (torch.zeros(2, device="meta"), torch.zeros(2, device="meta"), True),
+        (torch.zeros(2, device="meta"), torch.zeros(3, device="meta"), False),
+        (torch.tensor(1.0), torch.tensor(1.0), True),
     ],
 )
 def test_identical_tensors_hold_the_same_values(left: Tensor, right: Tensor, same: bool) -> None:
@@ -167,11 +329,14 @@ def test_identical_tensors_hold_the_same_values(left: Tensor, right: Tensor, sam
 
 @making_quantised
 def test_quantised_tensors_are_identical_by_their_integers() -> None:
-    """What is stored is compared."""
+    """What is stored is compared, and the scale that gives it its meaning."""
     left = torch.quantize_per_tensor(t(1.0, 2.0), 0.1, 0, torch.qint8)
     right = torch.quantize_per_tensor(t(1.0, 2.1), 0.1, 0, torch.qint8)
     assert identical(left, left.clone())
     assert not identical(left, right)
+    twice = torch.quantize_per_tensor(t(2.0, 4.0), 0.2, 0, torch.qint8)
+    assert torch.equal(left.int_repr(), twice.int_repr())
+    assert not identical(left, twice)
 
 
 # Comparison
@@ -249,6 +414,13 @@ def test_a_nan_that_should_be_a_number_is_the_worst_of_all() -> None:
     assert (mismatch.index, mismatch.amount, mismatch.actual) == ((1,), INF, "nan")
 
 
+def test_nothing_is_allowed_beside_an_infinity() -> None:
+    """A tolerance that grows with the expected value would grant an infinite difference."""
+    mismatch = only(compare(t(1.0, INF), t(INF, INF)))
+    assert (mismatch.index, mismatch.amount, mismatch.allowed, mismatch.differing) == ((0,), INF, 0.0, 1)
+    assert only(compare(t(1.0), t(NAN))).allowed == 0.0
+
+
 def test_integers_are_exact() -> None:
     """Integers have no rounding to forgive, even beyond what a double can hold."""
     big = 2**53
@@ -310,6 +482,35 @@ def test_sparse_and_quantised_outputs_are_compared_by_value() -> None:
     assert only(compare(left, right)).index == (1,)
 
 
+def test_another_layout_is_named() -> None:
+    """What reads a sparse output cannot read a dense one, though the values are the same."""
+    sparse = torch.eye(2).to_sparse()
+    assert only(compare(torch.eye(2), sparse)).text == "layout strided instead of sparse_coo"
+    assert only(compare(sparse, torch.eye(2))).text == "layout sparse_coo instead of strided"
+    assert only(compare(torch.eye(2), ragged(t(1.0, 0.0), t(0.0, 1.0), jagged=False))).kind == "layout"
+
+
+@pytest.mark.parametrize("jagged", [True, False])
+def test_nested_tensors_are_compared_part_by_part(jagged: bool) -> None:
+    """Two of them are equal by what they hold, and a difference is named with the part that it is in."""
+    expected = {"rows": ragged(t(1.0), t(1.0, INF), jagged=jagged)}
+    assert compare({"rows": ragged(t(1.0), t(1.0, INF), jagged=jagged)}, expected) == []
+    mismatch = only(compare({"rows": ragged(t(1.0), t(3.0, INF), jagged=jagged)}, expected))
+    assert (mismatch.path, mismatch.index, mismatch.amount) == ("rows[1]", (0,), 2.0)
+    mismatch = only(compare({"rows": ragged(t(1.0), t(1.0), jagged=jagged)}, expected))
+    assert (mismatch.path, mismatch.text) == ("rows[1]", "shape (1,) instead of (2,)")
+    mismatch = only(compare({"rows": ragged(t(1.0), jagged=jagged)}, expected))
+    assert (mismatch.path, mismatch.text) == ("rows", "shape float32 nested, 1 parts instead of float32 nested, 2 parts")
+
+
+def test_small_dtypes_are_compared_by_value() -> None:
+    """torch has no comparison of its own for 8-bit floats and half complex numbers."""
+    left, right = t(1.0, NAN, INF, 2.0), t(1.0, NAN, INF, 4.0)
+    for small in (lambda tensor: tensor.to(EIGHT_BITS), half_complex):
+        assert compare(small(left), small(left)) == []
+        assert only(compare(small(left), small(right))).index == (3,)
+
+
 def test_meta_tensors_are_compared_by_dtype_and_shape() -> None:
     """There are no values to look at."""
     assert compare(torch.zeros(2, device="meta"), torch.zeros(2, device="meta")) == []
@@ -368,7 +569,10 @@ def test_constants_are_compared() -> None:
     """A number in the output is part of the answer."""
     mismatch = only(compare((t(1.0), 3), (t(1.0), 4)))
     assert (mismatch.path, mismatch.text) == ("[1]", "constant 3 instead of 4")
-    assert compare((NAN, "a", None), (NAN, "a", None)) == []
+    same = (NAN, complex(NAN, 1), INF, "a", None)
+    assert compare(same, same) == []
+    assert only(compare((1j,), (2j,))).text == "constant 1j instead of 2j"
+    assert only(compare((torch.float32,), (torch.float64,))).path == "[0]"
 
 
 def test_all_leaves_that_differ_are_reported() -> None:
@@ -399,21 +603,3 @@ def test_tensors_with_gradients_can_be_compared() -> None:
     x = torch.ones(2, requires_grad=True)
     assert compare(x * 2, x * 2) == []
     assert compare(x * 2, x * 3)
-
-
-@pytest.mark.parametrize(
-    ("output", "expected"),
-    [
-        (torch.ones(2), True),
-        ({"a": (torch.tensor(float("nan")),)}, False),
-        ((torch.tensor([1, 2]), None), True),
-        (torch.tensor(complex(1, float("inf"))), False),
-        (torch.ones(2, device="meta"), True),
-        (torch.eye(2).to_sparse(), True),
-        ((torch.eye(2) / 0).to_sparse(), False),
-        (3.0, True),
-    ],
-)
-def test_an_output_is_finite_when_all_its_numbers_are(output: object, expected: bool) -> None:
-    """Integers, meta tensors and what is no tensor cannot be otherwise."""
-    assert finite(output) is expected

@@ -1,12 +1,16 @@
-"""Nested outputs as named leaves, and their comparison: all leaves, by path.
+"""Nested values: their leaves by path, copies, and the comparison of two of them.
+
+A nested value is a tensor, or a mapping, list or tuple of nested values. Everything else in it (a number, None, a
+``torch.Size``, an object) is a leaf beside the tensors. :func:`_entries` alone decides what a container is.
 
 Finding the mismatches and wording them are separate (as in :mod:`torch.testing`): :func:`compare` returns data.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +19,28 @@ from torch.testing._comparison import default_tolerances
 
 from .spec import Tolerance
 
-__all__ = ["Mismatch", "clone", "compare", "describe", "identical", "join", "leaves", "map_tensors", "same_mapping", "tensors"]
+__all__ = [
+    "Mismatch",
+    "clone",
+    "compare",
+    "dense",
+    "describe",
+    "finite",
+    "identical",
+    "join",
+    "leaves",
+    "map_tensors",
+    "map_with_path",
+    "nan_free",
+    "numbers",
+    "tensors",
+    "walk",
+]
 
 ROOT = "output"
 
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and not isinstance(value, torch.Size)
+IsLeaf = Callable[[Any], bool]
+"""Says of a value that it is not to be entered, though it may be a container."""
 
 
 def join(path: str, key: object) -> str:
@@ -31,16 +50,30 @@ def join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of a nested output with its path, in order; a lone tensor's path is ``output``."""
+def _entries(value: Any) -> Iterable[tuple[Any, Any]] | None:
+    """The entries of a container with their keys or positions; None for a leaf."""
     if isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from leaves(entry, join(path, key))
-    elif _is_sequence(value):
-        for index, entry in enumerate(value):
-            yield from leaves(entry, join(path, index))
-    else:
-        yield path or ROOT, value
+        return value.items()
+    if isinstance(value, (list, tuple)) and not isinstance(value, torch.Size):
+        return enumerate(value)
+    return None
+
+
+def walk(value: Any, is_leaf: IsLeaf | None = None) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Every leaf of a nested value, in order, with the keys and positions that lead to it."""
+    entries = None if is_leaf is not None and is_leaf(value) else _entries(value)
+    if entries is None:
+        yield (), value
+        return
+    for key, entry in entries:
+        for keys, leaf in walk(entry, is_leaf):
+            yield (key, *keys), leaf
+
+
+def leaves(value: Any, path: str = "", is_leaf: IsLeaf | None = None) -> Iterator[tuple[str, Any]]:
+    """Every leaf of a nested value with its path, in order; the path of a lone leaf is ``output``."""
+    for keys, leaf in walk(value, is_leaf):
+        yield functools.reduce(join, keys, path) or ROOT, leaf
 
 
 def tensors(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
@@ -48,22 +81,32 @@ def tensors(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
     return ((path, leaf) for path, leaf in leaves(value) if isinstance(leaf, torch.Tensor))
 
 
-def map_tensors(function: Any, value: Any) -> Any:
-    """``value`` with every tensor replaced by ``function(tensor)``; containers are copied, other leaves shared."""
-    if isinstance(value, torch.Tensor):
-        return function(value)
+def map_with_path(
+    function: Callable[..., Any], value: Any, path: str = "", *, is_leaf: IsLeaf | None = None, plain: bool = False
+) -> Any:
+    """``value`` with every leaf replaced by ``function(path, leaf)``; containers are copied.
+
+    Containers keep their class. With ``plain`` they become dicts, lists and tuples, which readers outside Python know.
+    """
+    entries = None if is_leaf is not None and is_leaf(value) else _entries(value)
+    if entries is None:
+        return function(path or ROOT, value)
+    mapped = {key: map_with_path(function, entry, join(path, key), is_leaf=is_leaf, plain=plain) for key, entry in entries}
+    return _rebuilt(value, mapped, plain=plain)
+
+
+def _rebuilt(value: Any, entries: dict[Any, Any], *, plain: bool) -> Any:
+    """A container like ``value`` with other entries."""
     if isinstance(value, Mapping):
-        entries = {key: map_tensors(function, entry) for key, entry in value.items()}
-        return same_mapping(value, entries)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(map_tensors(function, entry) for entry in value))
-    if _is_sequence(value):
-        entries_list = [map_tensors(function, entry) for entry in value]
-        return entries_list if isinstance(value, list) else tuple(entries_list)
-    return value
+        return entries if plain else _same_mapping(value, entries)
+    if isinstance(value, list):
+        return list(entries.values())
+    if hasattr(value, "_fields") and not plain:
+        return type(value)(*entries.values())
+    return tuple(entries.values())
 
 
-def same_mapping(value: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
+def _same_mapping(value: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
     """``entries`` as a mapping of ``value``'s class."""
     if type(value) is dict:
         return entries
@@ -74,64 +117,115 @@ def same_mapping(value: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
         return entries
 
 
+def map_tensors(function: Callable[..., Any], value: Any) -> Any:
+    """``value`` with every tensor replaced by ``function(tensor)``; containers are copied, other leaves shared."""
+    return map_with_path(lambda _, leaf: function(leaf) if isinstance(leaf, torch.Tensor) else leaf, value)
+
+
 def clone(value: Any) -> Any:
     """A deep copy of the tensors in ``value``, so that neither aliasing nor in-place writes reach the original.
 
     A tensor that requires grad gives a leaf that requires grad, so that a model that looks at the flag sees the same.
     """
+    return map_tensors(lambda tensor: tensor.detach().clone().requires_grad_(tensor.requires_grad), value)
 
-    def copy(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
-    return map_tensors(copy, value)
+# The values of tensors of every kind
+
+
+def dense(tensor: torch.Tensor) -> torch.Tensor:
+    """The values of a tensor that is neither nested nor on the meta device, strided and in a dtype that can be computed with.
+
+    A sparse layout becomes strided, a quantised tensor its real values, 8-bit floats float32, complex32 complex64.
+    """
+    tensor = tensor.detach()
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    if _dtype(tensor).startswith(("bits", "float4")):
+        # torch cannot read these values one by one: their bytes stand for them.
+        return tensor.view(torch.uint8)
+    if tensor.is_floating_point() and tensor.itemsize == 1:
+        # Hardly an operation is written for 8-bit floats but the conversion to others.
+        tensor = tensor.float()
+    if tensor.dtype == torch.complex32:
+        tensor = tensor.to(torch.complex64)
+    if tensor.layout == torch.strided:
+        return tensor
+    return tensor.to_dense() if tensor.is_mkldnn else _scattered(tensor)
+
+
+def _scattered(sparse: torch.Tensor) -> torch.Tensor:
+    # Not `to_dense()`: that multiplies by 1, which makes NaN of a complex infinity.
+    entries = (sparse if sparse.layout == torch.sparse_coo else sparse.to_sparse()).coalesce()
+    full = torch.zeros(entries.shape, dtype=entries.dtype, device=entries.device)
+    full[tuple(entries.indices())] = entries.values()
+    return full
+
+
+def numbers(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The floating-point and complex tensors of a nested value, dense; the parts of nested tensors one by one.
+
+    Meta tensors hold no numbers, and integers and quantised tensors none that is not finite: they are left out.
+    """
+    for path, leaf in tensors(value):
+        if leaf.is_meta or not (leaf.is_floating_point() or leaf.is_complex()):
+            continue
+        if leaf.is_nested:
+            yield from ((join(path, index), dense(part)) for index, part in enumerate(leaf.unbind()))
+        else:
+            yield path, dense(leaf)
+
+
+def finite(value: Any) -> bool:
+    """Whether no tensor of a nested value holds NaN or an infinity."""
+    return all(bool(tensor.isfinite().all()) for _, tensor in numbers(value))
+
+
+def nan_free(value: Any) -> bool:
+    """Whether no tensor of a nested value holds NaN; an infinity is allowed."""
+    return not any(bool(tensor.isnan().any()) for _, tensor in numbers(value))
 
 
 def identical(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether two tensors hold the same values, bit patterns of NaN aside; any layout, quantised or not."""
-    if left.shape != right.shape or left.dtype != right.dtype:
+    """Whether two tensors hold the same values; NaN is NaN. Of meta tensors, which hold none, dtype and shape count."""
+    if not _same_kind(left, right):
         return False
-    left, right = left.detach(), right.detach()
-    if left.layout != torch.strided:
-        left, right = left.to_dense(), right.to_dense()
+    if left.is_nested:
+        pairs = zip(left.unbind(), right.unbind(), strict=False)
+        return left.size(0) == right.size(0) and all(identical(mine, theirs) for mine, theirs in pairs)
+    if left.shape != right.shape:
+        return False
+    if left.is_meta or right.is_meta:
+        return True
     if left.is_quantized:
-        left, right = left.int_repr(), right.int_repr()
+        # Equal integers of two scales are two values.
+        return torch.equal(left, right)
+    left, right = (torch.view_as_real(each) if each.is_complex() else each for each in (dense(left), dense(right)))
     if torch.equal(left, right):
         return True
-    if not (left.is_floating_point() or left.is_complex()):
-        return False
-    return bool(((left == right) | (left.isnan() & right.isnan())).all())
+    return left.is_floating_point() and bool(((left == right) | (left.isnan() & right.isnan())).all())
 
 
-def finite(output: Any) -> bool:
-    """Whether every floating value of a nested output is finite."""
-    return all(_finite(leaf) for _, leaf in tensors(output))
-
-
-def _finite(leaf: torch.Tensor) -> bool:
-    if leaf.is_meta or leaf.is_quantized or not (leaf.is_floating_point() or leaf.is_complex()):
-        return True
-    if leaf.layout != torch.strided:
-        leaf = leaf.to_dense()
-    if leaf.itemsize == 1:
-        # No operation is written for 8-bit floats but the way out of them.
-        leaf = leaf.float()
-    return bool(leaf.isfinite().all())
+def _same_kind(left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether dtype and layout are the same."""
+    return (left.dtype, left.layout, left.is_nested) == (right.dtype, right.layout, right.is_nested)
 
 
 def describe(value: Any) -> str:
     """What a value is, without its content: ``float32 (2, 16, 8)``, ``tuple of 2``, ``NoneType``."""
     if isinstance(value, torch.Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+        # The parts of a nested tensor differ in shape, and not every layout of it has a shape at all.
+        return f"{_dtype(value)} " + (f"nested, {value.size(0)} parts" if value.is_nested else f"{tuple(value.shape)}")
     if isinstance(value, Mapping):
         return f"mapping with {', '.join(map(repr, list(value)[:8]))}"
-    if _is_sequence(value):
+    if _entries(value) is not None:
         return f"{'list' if isinstance(value, list) else 'tuple'} of {len(value)}"
     return type(value).__name__
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mismatch:
-    """One leaf that differs. ``kind`` is structure, dtype, shape or value; amounts are set for values only.
+    """One leaf that differs. ``kind`` is structure, constant, dtype, layout, shape or value; amounts are set for values only.
 
     ``index`` is that of the worst element, ``amount`` its absolute difference, ``allowed`` what the tolerance grants there.
     """
@@ -163,18 +257,11 @@ class Mismatch:
         return f"{self.kind} {self.actual} instead of {self.expected}"
 
     def details(self) -> dict[str, Any]:
+        found = {"kind": self.kind, "actual": self.actual, "expected": self.expected}
         if self.kind != "value":
-            return {"kind": self.kind, "actual": self.actual, "expected": self.expected}
-        return {
-            "kind": self.kind,
-            "max_abs": self.amount,
-            "allowed": self.allowed,
-            "index": list(self.index),
-            "differing": self.differing,
-            "total": self.total,
-            "actual": self.actual,
-            "expected": self.expected,
-        }
+            return found
+        amounts = {"max_abs": self.amount, "allowed": self.allowed, "differing": self.differing, "total": self.total}
+        return {**found, **amounts, "index": list(self.index)}
 
 
 def compare(
@@ -183,69 +270,84 @@ def compare(
     """All leaves in which ``actual`` differs from ``expected``; empty when they are the same.
 
     Mappings are compared by key, sequences by position: TorchScript knows neither a namedtuple nor a ModelOutput, and a
-    deployed trace hands out a tuple or a dict for them. Tensors are compared by dtype, shape and value, with the
+    deployed trace hands out a tuple or a dict for them. Tensors are compared by dtype, layout, shape and value, with the
     tolerances of :func:`torch.testing.assert_close` unless ``tolerance`` says otherwise, for all dtypes or by the name of
-    each (``"float32"``); NaN equals NaN.
+    each (``"float32"``); NaN equals NaN, an infinity the same infinity. A nested tensor is compared part by part.
     """
     tolerance = tolerance or Tolerance()
     name = path or ROOT
     if isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor):
+        if expected.is_nested and _same_kind(actual, expected) and actual.size(0) == expected.size(0):
+            return compare(actual.unbind(), expected.unbind(), tolerance, path)
         mismatch = _compare_tensors(actual, expected, tolerance, name)
         return [mismatch] if mismatch else []
-    if isinstance(expected, Mapping) and isinstance(actual, Mapping):
-        if set(map(str, expected)) != set(map(str, actual)):
-            return [_structure(name, actual, expected)]
-        by_name = {str(key): entry for key, entry in actual.items()}
-        return [
-            mismatch
-            for key, entry in expected.items()
-            for mismatch in compare(by_name[str(key)], entry, tolerance, join(path, key))
-        ]
-    if _is_sequence(expected) and _is_sequence(actual):
-        if len(expected) != len(actual):
-            return [_structure(name, actual, expected)]
-        return [
-            mismatch
-            for index, (mine, theirs) in enumerate(zip(actual, expected, strict=True))
-            for mismatch in compare(mine, theirs, tolerance, join(path, index))
-        ]
-    alike = type(actual) is type(expected)
-    if not alike or (isinstance(expected, (torch.Tensor, Mapping, list, tuple)) and not isinstance(expected, torch.Size)):
-        return [_structure(name, actual, expected)]
-    if (
-        isinstance(expected, (int, float, str, bool, type(None), torch.Size))
-        and actual != expected
-        and not (isinstance(expected, float) and math.isnan(expected) and math.isnan(actual))
-    ):
+    pairs = _pairs(actual, expected)
+    if pairs is not None:
+        return [mismatch for key, mine, theirs in pairs for mismatch in compare(mine, theirs, tolerance, join(path, key))]
+    if type(actual) is not type(expected) or isinstance(expected, torch.Tensor) or _entries(expected) is not None:
+        return [Mismatch(path=name, kind="structure", actual=describe(actual), expected=describe(expected))]
+    if isinstance(expected, _CONSTANTS) and actual != expected and not (_is_nan(actual) and _is_nan(expected)):
         return [Mismatch(path=name, kind="constant", actual=repr(actual)[:80], expected=repr(expected)[:80])]
     return []
 
 
-def _structure(path: str, actual: Any, expected: Any) -> Mismatch:
-    return Mismatch(path=path, kind="structure", actual=describe(actual), expected=describe(expected))
+_CONSTANTS = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype, torch.device)
+
+
+def _is_nan(value: Any) -> bool:
+    # NaN alone, real or complex, differs from itself.
+    return isinstance(value, (float, complex)) and value != value
+
+
+def _pairs(actual: Any, expected: Any) -> list[tuple[Any, Any, Any]] | None:
+    """The entries of two containers that have the same keys or the same length; None for others."""
+    mine, theirs = _entries(actual), _entries(expected)
+    if mine is None or theirs is None or isinstance(actual, Mapping) != isinstance(expected, Mapping):
+        return None
+    # TorchScript has dicts by text or by number; the entries are matched by what their keys read as.
+    by_name = {str(key): entry for key, entry in mine}
+    entries = list(theirs)
+    if by_name.keys() != {str(key) for key, _ in entries}:
+        return None
+    return [(key, by_name[str(key)], entry) for key, entry in entries]
 
 
 def _compare_tensors(
     actual: torch.Tensor, expected: torch.Tensor, tolerance: Tolerance | Mapping[str, Tolerance], path: str
 ) -> Mismatch | None:
-    actual, expected = actual.detach(), expected.detach()
-    if actual.dtype != expected.dtype:
-        return Mismatch(path=path, kind="dtype", actual=_dtype(actual), expected=_dtype(expected))
-    if actual.shape != expected.shape:
-        return Mismatch(path=path, kind="shape", actual=str(tuple(actual.shape)), expected=str(tuple(expected.shape)))
-    if expected.is_meta or actual.is_meta:
+    kind = _other_kind(actual, expected)
+    if kind is not None:
+        name, mine, theirs = kind
+        return Mismatch(path=path, kind=name, actual=mine, expected=theirs)
+    if actual.is_meta or expected.is_meta:
         return None
-    if actual.is_quantized:
-        actual, expected = actual.dequantize(), expected.dequantize()
-    if actual.layout != torch.strided:
-        actual, expected = actual.to_dense(), expected.to_dense()
+    dtype = torch.float32 if expected.is_quantized else expected.dtype
+    actual, expected = dense(actual), dense(expected)
     if torch.equal(actual, expected):
         return None
     if isinstance(tolerance, Mapping):
-        tolerance = tolerance.get(_dtype(expected), Tolerance())
-    rtol, atol = default_tolerances(expected.dtype)
+        tolerance = tolerance.get(str(dtype).removeprefix("torch."), Tolerance())
+    rtol, atol = default_tolerances(dtype)
     rtol = rtol if tolerance.rtol is None else tolerance.rtol
     atol = atol if tolerance.atol is None else tolerance.atol
+    return _compare_values(actual, expected, rtol, atol, path)
+
+
+def _other_kind(actual: torch.Tensor, expected: torch.Tensor) -> tuple[str, str, str] | None:
+    """In what two tensors differ but for their values, and what each has there."""
+    if actual.dtype != expected.dtype:
+        return "dtype", _dtype(actual), _dtype(expected)
+    if not _same_kind(actual, expected):
+        return "layout", _layout(actual), _layout(expected)
+    if expected.is_nested:
+        return ("shape", describe(actual), describe(expected)) if actual.size(0) != expected.size(0) else None
+    if actual.shape != expected.shape:
+        return "shape", str(tuple(actual.shape)), str(tuple(expected.shape))
+    return None
+
+
+def _compare_values(actual: torch.Tensor, expected: torch.Tensor, rtol: float, atol: float, path: str) -> Mismatch | None:
+    """The worst of the values that differ by more than is allowed, of two strided tensors of one shape and dtype."""
     wide = torch.complex128 if expected.is_complex() else torch.float64
     if not expected.is_floating_point() and not expected.is_complex():
         # 64-bit integers do not fit a double; what differs by less than its rounding still differs.
@@ -264,13 +366,15 @@ def _compare_tensors(
         worst, at = divmod(worst, size)
         index = (at, *index)
     reference = expected[index]
+    magnitude = float(reference.to(wide).abs())
     return Mismatch(
         path=path,
         kind="value",
         actual=_number(actual[index]),
         expected=_number(reference),
         amount=float(distance[index]),
-        allowed=atol + rtol * float(reference.to(wide).abs()),
+        # Nothing but itself is close to an infinity or to NaN.
+        allowed=atol + rtol * magnitude if math.isfinite(magnitude) else 0.0,
         index=index,
         differing=int(wrong.sum()),
         total=expected.numel(),
@@ -279,6 +383,10 @@ def _compare_tensors(
 
 def _dtype(tensor: torch.Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
+
+
+def _layout(tensor: torch.Tensor) -> str:
+    return f"{'nested ' if tensor.is_nested else ''}{str(tensor.layout).removeprefix('torch.')}"
 
 
 def _number(scalar: torch.Tensor) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +16,7 @@ from .errors import SubjectError
 from .nested import map_tensors, tensors
 from .spec import GateSpec
 from .subject.call import Call, bind
+from .subject.families import family_of
 from .subject.inputs import (
     BATCH,
     SEQ,
@@ -30,10 +30,9 @@ from .subject.inputs import (
     resize,
 )
 from .subject.state import ModelState
-from .subject.synthesise import is_transformers_model, max_length, synthesise
 from .tracing.trace import quiet
 
-__all__ = ["as_deployed", "call_of", "in_eval_mode", "prepared"]
+__all__ = ["call_of", "in_eval_mode", "prepared"]
 
 
 def call_of(model: torch.nn.Module, inputs: Any) -> Call:
@@ -65,7 +64,7 @@ def prepared(
     """
     meta = spec.weights == "meta" or any(parameter.is_meta for parameter in model.parameters())
     if call is None:
-        call = call_of(model, synthesise(model, batch_size=batch, seq_len=seq))
+        call = call_of(model, family_of(model).synthesise(model, batch_size=batch, seq_len=seq))
     _refuse_empty(call)
     if meta:
         model, call = _without_weights(model, call)
@@ -75,7 +74,7 @@ def prepared(
     with in_eval_mode(model) as state, device:
         dims = _dims(model, call, spec, state, seq_asked=seq is not None, try_it=not meta)
         call = _sized(call, dims, batch, seq, spec.mask)
-        call = as_deployed(model, call, state, try_it=not meta)
+        call = family_of(model).as_deployed(model, call, state.restore, try_it=not meta)
         survey = _Survey() if meta else _surveyed(model, call, state)
         mask = mask_name(call.inputs, spec.mask)
         tensor = None if mask is None or meta else call.tensors()[mask]
@@ -88,7 +87,7 @@ def prepared(
             mask=mask if tensor is None or is_binary(tensor) else None,
             mask_inverted=mask is not None and tensor is not None and mask_inverted(mask, tensor),
             ranges=survey.ranges,
-            limits=_limits(model),
+            limits=family_of(model).limits(model),
             pad_values=survey.pad_values,
             meta=meta,
             root=root,
@@ -174,13 +173,6 @@ def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None, mask: str
     return call.with_inputs(resize(call.inputs, dims, wanted, mask=mask))
 
 
-def _limits(model: torch.nn.Module) -> dict[str, int]:
-    if not is_transformers_model(model):
-        return {}
-    longest = max_length(model)
-    return {SEQ: longest, "decoder_seq": longest} if longest else {}
-
-
 @dataclass
 class _Survey:
     """What one eager run tells of the inputs: the range of each integer input, and what pads it."""
@@ -220,41 +212,8 @@ def _surveyed(model: torch.nn.Module, call: Call, state: ModelState) -> _Survey:
             for handle in handles:
                 handle.remove()
             state.restore()
-    pad = getattr(getattr(model, "config", None), "pad_token_id", None)
-    if isinstance(pad, int) and is_transformers_model(model):
-        survey.pad_values.update({path: pad for path in by_path if path.endswith("input_ids")})
-    if is_transformers_model(model):
-        # The index that transformers' losses ignore.
-        survey.pad_values.update({path: -100 for path in by_path if path.endswith("labels")})
+    survey.pad_values.update(family_of(model).pad_values(model, by_path))
     return survey
-
-
-def as_deployed(model: torch.nn.Module, call: Call, state: ModelState, *, try_it: bool = True) -> Call:
-    """A transformers model's call as its documentation says to trace it: tuples, and no cache; other calls as is."""
-    if not is_transformers_model(model):
-        return call
-    parameters = inspect.signature(model.forward).parameters
-    takes_more = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    if "use_cache" in parameters or (takes_more and getattr(getattr(model, "config", None), "use_cache", False)):
-        call = call.with_constants(use_cache=False)
-        cache = call.constants.get("past_key_values")
-        if cache is not None and getattr(cache, "get_seq_length", lambda: 1)() == 0:
-            # What generate() hands to its first step: without use_cache an empty cache is none.
-            call = call.with_constants(past_key_values=None)
-    tuples = call.with_constants(return_dict=False)
-    if "return_dict" in parameters or not try_it:
-        return tuples if "return_dict" in parameters or takes_more else call
-    # Since 5.x decorators take return_dict off the keywords, unseen by the signature: a run tells.
-    with quiet():
-        try:
-            tuples.run(model)
-        except TypeError as error:
-            return call if "return_dict" in str(error) else tuples
-        except Exception:  # noqa: BLE001 - the check `eager` says what is wrong
-            return tuples
-        finally:
-            state.restore()
-    return tuples
 
 
 def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Module, Call]:

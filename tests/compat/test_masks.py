@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from pytest_torchscript.result import CellResult, Finding, Status
-from pytest_torchscript.subject.synthesise import synthesise
+from pytest_torchscript.subject.families import family_of
 
 from ..checks.alone import NOT_ASKED, cell
 from .models import build, causal_mask, from_5, token_ids, until_4
@@ -18,7 +18,7 @@ SIZED = {"shapes": NOT_ASKED, "padding": NOT_ASKED}
 
 
 def inputs_of(model: nn.Module, *, mask: bool) -> dict[str, Any]:
-    made = synthesise(model, batch_size=2)
+    made = dict(family_of(model).synthesise(model, batch_size=2))
     return made if mask else {name: value for name, value in made.items() if "mask" not in name}
 
 

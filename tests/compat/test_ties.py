@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pytest_torchscript.result import CheckResult, Status
-from pytest_torchscript.subject.synthesise import synthesise
+from pytest_torchscript.subject.families import family_of
 
 from ..checks.alone import alone
 from .models import TIED, build, causal_mask, token_ids
@@ -24,7 +24,7 @@ def inputs_of(name: str, model: nn.Module) -> dict[str, Any]:
     if name in ("gpt2", "llama"):
         # transformers 4.57 cannot trace the mask that it would build itself.
         return {"input_ids": token_ids(), "attention_mask": causal_mask()}
-    return dict(synthesise(model, batch_size=2))
+    return dict(family_of(model).synthesise(model, batch_size=2))
 
 
 @functools.cache

@@ -253,14 +253,6 @@ class CarriesHiddenState(nn.Module):
 # eager: NonFinite
 
 
-@broken("NonFinite", floats(2, 8))
-class LogOfZero(nn.Module):
-    """The logarithm of an unclamped probability."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.log(F.relu(x))  # guilty
-
-
 @broken("NonFinite", masked_floats())
 class NormaliseZeroVector(nn.Module):
     """Unit vectors without an epsilon; padding steps are zero vectors."""
@@ -277,26 +269,6 @@ class SoftmaxOfNothing(nn.Module):
         keep = (attention_mask[:, :, None] * attention_mask[:, None, :]).bool()
         scores = (x @ x.transpose(1, 2)).masked_fill(~keep, float("-inf"))
         return scores.softmax(-1) @ x  # guilty
-
-
-@broken("NonFinite", floats(2, 16, 8))
-class HalfPrecisionOverflow(nn.Module):
-    """A sum of squares in float16."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x.half() * 100).square().sum(-1)  # guilty
-
-
-@broken("NonFinite", floats(2, 8))
-class LogitsAtMinusInfinity(nn.Module):
-    """Forbidden classes set to minus infinity in the output itself: deliberate in sampling code, and not finite."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(8, 6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(x).masked_fill(torch.arange(6) < 2, float("-inf"))  # guilty
 
 
 # trace: Untraceable

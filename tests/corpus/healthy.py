@@ -1454,3 +1454,31 @@ class NanInTheGraph(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         assert not bool(x.isnan().all())
         return torch.nan_to_num(x) * 2
+
+
+@healthy(floats(2, 8))
+class LogOfZero(nn.Module):
+    """The logarithm of an unclamped probability: minus infinity is an answer that trace and eager share."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log(F.relu(x))
+
+
+@healthy(floats(2, 16, 8))
+class HalfPrecisionOverflow(nn.Module):
+    """A sum of squares in float16: infinity is an answer that trace and eager share."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.half() * 100).square().sum(-1)
+
+
+@healthy(floats(2, 8))
+class LogitsAtMinusInfinity(nn.Module):
+    """Forbidden classes set to minus infinity in the output itself: deliberate in sampling code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x).masked_fill(torch.arange(6) < 2, float("-inf"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..cell import Cell
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
 from ..explain import state_writes
-from ..nested import Mismatch, describe, finite, leaves, tensors
+from ..nested import Mismatch, describe, leaves, nan_free, numbers
 from ..result import Finding, Verdict
 from .base import Check, Evidence, Found
 
@@ -15,7 +15,7 @@ __all__ = ["Eager"]
 
 
 class Eager(Check):
-    """The model runs, twice, with equal and finite outputs."""
+    """The model runs, twice, with equal outputs that hold no NaN."""
 
     name = "eager"
     gives = frozenset({"expected", "random", "refused"})
@@ -29,7 +29,7 @@ class Eager(Check):
             return self.failed(Verdict.EAGER_FAILURE, _refused(cell, error), gives={"refused": True})
         # The first look goes by values: a model that writes where no version counter moves is known from then on.
         cell.restore(thorough=True)
-        if not finite(first):
+        if not nan_free(first):
             return self.failed(Verdict.NON_FINITE, *_non_finite(cell, first), gives={"expected": first})
         mismatches = cell.compare(second, first)
         if mismatches:
@@ -89,19 +89,18 @@ def _recorded(cell: Cell) -> OperationLog:
 
 def _non_finite(cell: Cell, output: object) -> list[Finding]:
     findings: list[Finding] = []
-    for path, leaf in tensors(output):
-        if (leaf.is_floating_point() or leaf.is_complex()) and not leaf.isfinite().all():
-            nan, infinite = int(leaf.isnan().sum()), int(leaf.isinf().sum())
-            at = leaf.isfinite().logical_not().nonzero()[0].tolist()
-            operation = first_non_finite(_recorded(cell), nan=nan > 0) if not findings else None
+    for path, leaf in numbers(output):
+        if leaf.isnan().any():
+            nan, first = int(leaf.isnan().sum()), leaf.isnan().nonzero()[0].tolist()
+            operation = first_non_finite(_recorded(cell), nan=True) if not findings else None
             findings.append(
                 cell.finding(
-                    f"output {path!r} is not finite: {nan} NaN and {infinite} infinite of {leaf.numel()} values, first at {at}",
+                    f"output {path!r} holds NaN: {nan} of {leaf.numel()} values, first at {first}",
                     path=path,
                     line=operation.line if operation else None,
                     where="first at",
-                    hint="give inputs the model answers with finite numbers; a fully masked row gives NaN after softmax",
-                    details={"nan": nan, "infinite": infinite, "index": at},
+                    hint="give inputs the model answers with numbers; a fully masked row gives NaN after softmax",
+                    details={"nan": nan, "index": first},
                 )
             )
     return findings

@@ -13,7 +13,7 @@ from ..cell import Cell
 from ..diagnosis.cause import Cause
 from ..diagnosis.ops import OperationLog, crop_to, first_difference
 from ..explain import caused, produced
-from ..nested import Mismatch, compare, finite, map_tensors, tensors
+from ..nested import Mismatch, compare, map_tensors, nan_free, tensors
 from ..result import Verdict
 from ..spec import Tolerance
 from ..subject.inputs import BATCH, mapped, pad, shorten
@@ -113,12 +113,12 @@ def _pair(cell: Cell, dim: str, short: int, size: int) -> _Pair:
 
 
 def _unpadded(cell: Cell, pair: _Pair) -> Any:
-    """Eager's outputs without padding; None where eager refuses that length, or gives no finite values for it."""
+    """Eager's outputs without padding; None where eager refuses that length, or gives no nan_free values for it."""
     try:
         expected = cell.eager(pair.shorter)
     except Exception:  # noqa: BLE001 - eager refuses that length: nothing to compare with
         return None
-    return expected if finite(expected) else None
+    return expected if nan_free(expected) else None
 
 
 def _compared(cell: Cell, actual: Any, expected: Any) -> list[Mismatch]:

@@ -11,7 +11,7 @@ from .. import source
 from ..cell import Cell
 from ..diagnosis.lines import first_line_where
 from ..explain import state_writes
-from ..nested import clone, finite, identical, tensors
+from ..nested import clone, identical, nan_free, tensors
 from ..probing.axes import probed_dims
 from ..result import Finding, Verdict
 from ..subject.inputs import resize
@@ -92,7 +92,7 @@ def _history(cell: Cell, evidence: Evidence, attributes: _Writes) -> list[Findin
             fresh = cell.eager(inputs)
         except Exception:  # noqa: BLE001, S112 - eager refuses this input anyway
             continue
-        if finite(fresh):
+        if nan_free(fresh):
             asked.append((label, inputs, fresh))
     with cell.trying():
         cell.eager(restore=False)

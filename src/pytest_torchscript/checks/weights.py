@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ..cell import Cell
 from ..explain import written_at
-from ..nested import clone, identical
+from ..nested import clone
 from ..result import Finding, Verdict
-from ..subject.synthesise import is_transformers_model
+from ..subject.families import family_of
+from ..subject.parameters import by_place, byte_size, place
 from ..tracing.trace import quiet
 from .base import Check, Evidence, Found
 
@@ -31,31 +29,28 @@ class Weights(Check):
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         state = None if evidence.loaded is None else evidence.loaded.state_dict()
-        ties: list[dict[str, Any]] = [
-            {"names": names, "bytes": _bytes(cell.model, names[0]), "kept": _kept(state, names)} for names in _tied(cell.model)
-        ]
+        ties = [_tie(cell, state, names) for names in _tied(cell.model)]
         cloned = sum(tie["bytes"] * (len(tie["names"]) - 1) for tie in ties if tie["kept"] is False)
         metrics: dict[str, Any] = {"tied": ties, "cloned_bytes": cloned}
         if state is not None:
             metrics |= _size(cell, state)
-        flagged = _flagged(cell.model)
-        flag_is_read = bool(flagged) and _transformers_major() < _WITHOUT_FLAG
-        untied = _untied(cell.model, flagged) if flag_is_read else []
+        flag = family_of(cell.model).flag(cell.model)
+        untied = [
+            {"names": list(clones.names), "bytes": clones.bytes, "copies": clones.copies}
+            for clones in (flag.clones if flag else ())
+        ]
         if untied:
             metrics["untied_by_flag"] = untied
         overwritten = _overwritten(cell, evidence.program)
         if overwritten:
             return self.failed(Verdict.WEIGHTS_CHANGED, *overwritten, **metrics)
         notes = [_about(cell, tie) for tie in ties if tie["kept"] is not None]
-        notes += [_about_untied(cell, entry) for entry in untied]
-        if flagged and not flag_is_read:
-            notes.append(
-                cell.finding(
-                    "config.torchscript=True has no effect in transformers 5: tied weights stay tied, and it makes no tuples",
-                    hint="drop the flag, and call with return_dict=False for tuples",
-                )
-            )
+        notes += [cell.finding(note.message, path=note.path, hint=note.hint) for note in (flag.notes if flag else ())]
         return self.passed(notes, **metrics)
+
+
+def _tie(cell: Cell, state: Mapping[str, torch.Tensor] | None, names: list[str]) -> dict[str, Any]:
+    return {"names": names, "bytes": byte_size(cell.model.get_parameter(names[0])), "kept": _kept(state, names)}
 
 
 def _about(cell: Cell, tie: Mapping[str, Any]) -> Finding:
@@ -72,23 +67,13 @@ def _about(cell: Cell, tie: Mapping[str, Any]) -> Finding:
     )
 
 
-def _about_untied(cell: Cell, entry: Mapping[str, Any]) -> Finding:
-    names, size, copies = entry["names"], entry["bytes"], entry["copies"]
-    return cell.finding(
-        f"{_listed(names)} are tied by the config but cloned by its torchscript=True: {copies} equal copies, "
-        f"{size} bytes each, {size * (copies - 1)} more than tied",
-        path=names[0],
-        hint="drop the flag: torch.jit.save keeps ties, and return_dict=False in the call gives tuples",
-    )
-
-
 def _size(cell: Cell, state: Mapping[str, torch.Tensor]) -> dict[str, int]:
     """The bytes of the parameters in the loaded program, and what they were if every name had its own."""
     saved = [state[name] for name, _ in cell.model.named_parameters(remove_duplicate=False) if name in state]
-    once = {_place(tensor): tensor for tensor in saved}
+    once = {place(tensor): tensor for tensor in saved}
     return {
-        "parameter_bytes": sum(tensor.numel() * tensor.element_size() for tensor in once.values()),
-        "parameter_bytes_untied": sum(tensor.numel() * tensor.element_size() for tensor in saved),
+        "parameter_bytes": sum(map(byte_size, once.values())),
+        "parameter_bytes_untied": sum(map(byte_size, saved)),
     }
 
 
@@ -124,92 +109,8 @@ def _overwritten(cell: Cell, program: Any) -> list[Finding]:
 
 def _tied(model: torch.nn.Module) -> list[list[str]]:
     """Groups of names that share one parameter, or one storage with the same layout."""
-    return [names for names in _by_place(model.named_parameters(remove_duplicate=False)).values() if len(names) > 1]
-
-
-def _by_place(parameters: Iterable[tuple[str, torch.Tensor]]) -> dict[tuple[Any, ...], list[str]]:
-    groups: dict[tuple[Any, ...], list[str]] = defaultdict(list)
-    for name, parameter in parameters:
-        if parameter.numel():
-            groups[_place(parameter)].append(name)
-    return groups
-
-
-def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """What two names have in common where they are one weight."""
-    if tensor.is_meta:
-        return (id(tensor),)
-    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape)
-
-
-def _bytes(model: torch.nn.Module, name: str) -> int:
-    parameter = model.get_parameter(name)
-    return parameter.numel() * parameter.element_size()
+    return [names for names in by_place(model.named_parameters(remove_duplicate=False)) if len(names) > 1]
 
 
 def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-# The flag torchscript=True of transformers 4
-
-_WITHOUT_FLAG = 5
-"""The major version of transformers that took the flag out: a config keeps it as an attribute that nothing reads."""
-
-
-def _transformers_major() -> int:
-    version: str = sys.modules["transformers"].__version__
-    return int(version.partition(".")[0])
-
-
-def _flagged(model: torch.nn.Module) -> list[tuple[str, torch.nn.Module]]:
-    """The transformers models, in or at ``model``, whose config has the flag; outer ones first."""
-    return [
-        (path, module)
-        for path, module in model.named_modules()
-        if is_transformers_model(module) and getattr(module.config, "torchscript", False) is True
-    ]
-
-
-def _untied(model: torch.nn.Module, flagged: list[tuple[str, torch.nn.Module]]) -> list[dict[str, Any]]:
-    """What the config ties and the flag has cloned: names, the bytes of one copy, and how many copies there are."""
-    found: list[dict[str, Any]] = []
-    for path, module in flagged:
-        prefix = f"{path}." if path else ""
-        for names, copies in _clones(module):
-            full = [prefix + name for name in names]
-            # A model within a model ties the same weights once more.
-            if not any(set(full) <= set(entry["names"]) for entry in found):
-                found.append({"names": full, "bytes": _bytes(model, full[0]), "copies": copies})
-    return found
-
-
-def _clones(module: torch.nn.Module) -> Iterator[tuple[list[str], int]]:
-    """Groups of names whose parameters are equal, in storages of their own, and tied but for the flag."""
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    declared = set(_declared(module, parameters))
-    left = list(_by_place(parameters.items()).values())
-    for group in [names for names in left if declared.intersection(names)]:
-        weight = parameters[group[0]]
-        # Parameters of one value throughout (biases of zero, norms of one) are equal without being copies.
-        if group not in left or not bool((weight != weight.flatten()[0]).any()):
-            continue
-        equal = [names for names in left if identical(weight, parameters[names[0]])]
-        left = [names for names in left if names not in equal]
-        if len(equal) > 1:
-            yield [name for names in equal for name in names], len(equal)
-
-
-def _declared(module: torch.nn.Module, names: Iterable[str]) -> Iterator[str]:
-    """Those of ``names`` that a transformers model ties to another by its class and its config."""
-    config: Any = module.config
-    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
-    if not getattr(text, "tie_word_embeddings", True):
-        return
-    patterns = getattr(module, "_tied_weights_keys", None) or ()
-    head = module.get_output_embeddings()  # type: ignore[operator]
-    for name in names:
-        if any(re.search(pattern, name) for pattern in patterns) or (
-            head is not None and module.get_parameter(name) is getattr(head, "weight", None)
-        ):
-            yield name

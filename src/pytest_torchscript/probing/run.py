@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cell import Cell
-from ..nested import Mismatch, finite
+from ..nested import Mismatch, nan_free
 
 __all__ = ["Probe", "classify", "give", "probe"]
 
@@ -34,8 +34,8 @@ def give(inputs: Mapping[str, Any], *, eager: Run, program: Run, compare: Callab
         expected = eager(inputs)
     except Exception as error:  # noqa: BLE001 - eager refuses: outside the model's domain, whatever it raises
         return Probe("outside", error=error)
-    if not finite(expected):
-        return Probe("outside", error=ArithmeticError("eager gives values that are not finite"))
+    if not nan_free(expected):
+        return Probe("outside", error=ArithmeticError("eager gives NaN"))
     try:
         actual = program(inputs)
     except Exception as error:  # noqa: BLE001 - a loud refusal is what the contract calls `raises`

@@ -11,10 +11,10 @@ from .. import source
 from ..diagnosis.hints import root_cause
 from ..errors import GateError
 from ..gate import check_model
-from ..prepare import as_deployed, call_of, in_eval_mode
+from ..prepare import call_of, in_eval_mode
 from ..result import GateResult
+from ..subject.families import family_of
 from ..subject.state import isolated
-from ..subject.synthesise import synthesise
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
 from .session import Gatekeeper
 
@@ -49,10 +49,11 @@ class TorchScript:
         """
         __tracebackhide__ = True
         model = check_model(model)
-        call = call_of(model, synthesise(model) if inputs is None else inputs)
+        family = family_of(model)
+        call = call_of(model, family.synthesise(model) if inputs is None else inputs)
         with isolated(), in_eval_mode(model) as state:
             try:
-                module = trace(model, as_deployed(model, call, state)).module
+                module = trace(model, family.as_deployed(model, call, state.restore)).module
             except TraceError as error:
                 where = f" ({source.relative(error.line.file)}:{error.line.line})" if error.line else ""
                 raise GateError(f"{type(model).__name__} is untraceable: {root_cause(error.cause)}{where}") from None

@@ -7,14 +7,14 @@ container) and returns new ones; nothing is written in place.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ..errors import SubjectError
-from ..nested import join, same_mapping, tensors
+from ..nested import map_with_path, tensors
 
 __all__ = [
     "Dims",
@@ -201,22 +201,12 @@ def mask_name(inputs: Mapping[str, Any], asked: str | None) -> str | None:
     return asked or ("attention_mask" if "attention_mask" in by_path else None)
 
 
-def mapped(inputs: Mapping[str, Any], change: Any) -> dict[str, Any]:
+def mapped(inputs: Mapping[str, Any], change: Callable[..., torch.Tensor]) -> dict[str, Any]:
     """``inputs`` with every tensor replaced by ``change(path, tensor)``."""
-
-    def walk(value: Any, path: str) -> Any:
-        if isinstance(value, torch.Tensor):
-            return change(path, value)
-        if isinstance(value, Mapping):
-            return same_mapping(value, {key: walk(entry, join(path, key)) for key, entry in value.items()})
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return type(value)(*(walk(entry, join(path, index)) for index, entry in enumerate(value)))
-        if isinstance(value, (list, tuple)):
-            entries = [walk(entry, join(path, index)) for index, entry in enumerate(value)]
-            return entries if isinstance(value, list) else tuple(entries)
-        return value
-
-    return {name: walk(value, name) for name, value in inputs.items()}
+    changed: dict[str, Any] = map_with_path(
+        lambda path, leaf: change(path, leaf) if isinstance(leaf, torch.Tensor) else leaf, dict(inputs)
+    )
+    return changed
 
 
 def resize(
