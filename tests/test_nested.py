@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import OrderedDict, UserDict
 from typing import Any, NamedTuple
 
@@ -399,3 +400,25 @@ def test_tensors_with_gradients_can_be_compared() -> None:
     x = torch.ones(2, requires_grad=True)
     assert compare(x * 2, x * 2) == []
     assert compare(x * 2, x * 3)
+
+
+# Nested tensors
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensors_are_compared_part_by_part(layout: torch.layout) -> None:
+    """They have no one shape, and are compared by those of their parts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, same, other = (
+            torch.nested.nested_tensor([torch.ones(2, 3), torch.full((4, 3), value)], layout=layout)
+            for value in (1.0, 1.0, 2.0)
+        )
+    assert identical(one, same)
+    assert not identical(one, other)
+    assert not identical(one, torch.ones(2, 3))
+    assert compare(one, same) == []
+    (mismatch,) = compare(other, one)
+    assert (mismatch.path, mismatch.kind, mismatch.amount) == ("[1]", "value", 1.0)
+    (mismatch,) = compare(torch.ones(2), one)
+    assert (mismatch.kind, mismatch.expected) == ("structure", "float32 nested, 2 parts")

@@ -6,7 +6,7 @@ Finding the mismatches and wording them are separate (as in :mod:`torch.testing`
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,9 @@ def clone(value: Any) -> Any:
 
 
 def identical(left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether two tensors hold the same values, bit patterns of NaN aside; any layout, quantised or not."""
+    """Whether two tensors hold the same values, bit patterns of NaN aside; any layout, nested or not, quantised or not."""
+    if left.is_nested or right.is_nested:
+        return left.is_nested and right.is_nested and _all_identical(left.unbind(), right.unbind())
     if left.shape != right.shape or left.dtype != right.dtype:
         return False
     left, right = left.detach(), right.detach()
@@ -102,10 +104,15 @@ def identical(left: torch.Tensor, right: torch.Tensor) -> bool:
     return bool(((left == right) | (left.isnan() & right.isnan())).all())
 
 
+def _all_identical(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> bool:
+    return len(left) == len(right) and all(map(identical, left, right))
+
+
 def describe(value: Any) -> str:
     """What a value is, without its content: ``float32 (2, 16, 8)``, ``tuple of 2``, ``NoneType``."""
     if isinstance(value, torch.Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+        shape = f"nested, {value.size(0)} parts" if value.is_nested else tuple(value.shape)
+        return f"{str(value.dtype).removeprefix('torch.')} {shape}"
     if isinstance(value, Mapping):
         return f"mapping with {', '.join(map(repr, list(value)[:8]))}"
     if _is_sequence(value):
@@ -174,6 +181,10 @@ def compare(
     tolerance = tolerance or Tolerance()
     name = path or ROOT
     if isinstance(expected, torch.Tensor) and isinstance(actual, torch.Tensor):
+        if actual.is_nested and expected.is_nested:
+            return compare(actual.unbind(), expected.unbind(), tolerance, path)
+        if actual.is_nested or expected.is_nested:
+            return [_structure(name, actual, expected)]
         mismatch = _compare_tensors(actual, expected, tolerance, name)
         return [mismatch] if mismatch else []
     if isinstance(expected, Mapping) and isinstance(actual, Mapping):

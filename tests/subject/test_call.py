@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_torchscript.errors import SubjectError
-from pytest_torchscript.subject.call import Call, bind
+from pytest_torchscript.subject.call import Call, bind, snapshot
 from pytest_torchscript.tracing.trace import trace
 
 
@@ -197,6 +197,35 @@ def test_an_object_that_cannot_be_copied_is_shared() -> None:
     call = bind(Starred(), (X, stubborn), {})
     args, _ = call.arguments(call.inputs)
     assert args[1] is stubborn
+
+
+def test_an_object_whose_copy_is_another_thing_is_shared() -> None:
+    """A copy that is no object of the same class is none."""
+
+    class Singleton:
+        def __deepcopy__(self, memo: Any) -> Any:
+            return None
+
+    only = Singleton()
+    assert bind(Starred(), (X, only), {}).arguments({"first": X})[0][1] is only
+
+
+def test_a_module_among_the_constants_is_shared() -> None:
+    """Its weights are nobody's to copy."""
+    other = nn.Linear(1, 1)
+    assert bind(Starred(), (X, other), {}).arguments({"first": X})[0][1] is other
+
+
+class Mapped(dict[str, Any]):
+    __getattr__ = dict.__getitem__
+
+
+def test_a_snapshot_keeps_the_class_of_a_mapping() -> None:
+    """The forward may ask for its entries by name."""
+    given = Mapped(x=X, n=1)
+    noted = snapshot((given, {"a": Mapped(n=1)}))
+    assert noted[0].x is not X
+    assert (type(noted[0]), type(noted[1]["a"])) == (Mapped, Mapped)
 
 
 # Changing

@@ -295,6 +295,8 @@ def finite(output: Any) -> bool:
 
 
 def _finite(leaf: torch.Tensor) -> bool:
+    if leaf.is_nested:
+        return all(map(_finite, leaf.unbind()))
     if leaf.is_meta or leaf.is_quantized or not (leaf.is_floating_point() or leaf.is_complex()):
         return True
     if leaf.layout != torch.strided:

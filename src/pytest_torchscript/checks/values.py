@@ -9,7 +9,7 @@ import torch
 
 from ..nested import tensors
 from ..result import CheckResult, Finding, Verdict
-from ..subject.inputs import PADDED_AT_START, mapped
+from ..subject.inputs import PADDED_AT_START, is_plain, mapped
 from .base import Check, Context, Probe
 
 __all__ = ["Values"]
@@ -41,7 +41,9 @@ class Values(Check):
                     break
         metrics = {"equal": equal, "outside": outside, "failing": len(failing)}
         if not failing:
-            if not equal:
+            if not any(is_plain(tensor) for _, tensor in tensors(context.inputs)):
+                notes.append(context.finding("sparse, nested and quantised inputs are not redrawn: no other values were tried"))
+            elif not equal:
                 notes.append(context.finding("eager refuses all fresh values tried: nothing is known about other values"))
             return CheckResult.passed(self.name, findings=tuple(notes), **metrics)
         label, inputs, probe = failing[0]
@@ -66,9 +68,10 @@ class Values(Check):
         return CheckResult.failed(self.name, Verdict.VALUE_SPECIALISED, *context.caused(findings, causes, hint=hint), **metrics)
 
     def _probes(self, context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        observed = dict(tensors(context.inputs))
+        # Of other inputs no values are drawn, so that they are no probes.
+        observed = {path: tensor for path, tensor in tensors(context.inputs) if is_plain(tensor)}
         for label, inputs in context.fresh.variants(context.inputs):
-            if any(not torch.equal(tensor, observed[path]) for path, tensor in tensors(inputs)):
+            if any(not torch.equal(tensor, observed[path]) for path, tensor in tensors(inputs) if path in observed):
                 yield label, inputs
         if any(conversion.origin == "value" for conversion in context.conversions):
             yield from self._guarded(context, observed)

@@ -165,25 +165,34 @@ def own_call(cls: type) -> type | None:
 
 def _copy(value: Any) -> Any:
     # A cache object passed by the caller would grow from call to call: each call gets its own.
-    if isinstance(value, _IMMUTABLE):
+    if isinstance(value, (*_IMMUTABLE, torch.nn.Module)):
         return value
     try:
-        return copy.deepcopy(value)
+        copied = copy.deepcopy(value)
     except Exception:  # noqa: BLE001 - an object that cannot be copied is shared, as the caller shared it
         return value
+    return copied if type(copied) is type(value) else value
 
 
 def snapshot(arguments: Any) -> Any:
     """Copies of call arguments, in their containers, as they are now: a cache that grows later is copied while empty."""
-    if isinstance(arguments, dict):
+    if type(arguments) is dict:
         return {name: snapshot(value) for name, value in arguments.items()}
     if type(arguments) in (list, tuple):
         return type(arguments)(snapshot(value) for value in arguments)
-    return clone(arguments) if _holds_tensor(arguments) else _copy(arguments)
+    if not _holds_tensor(arguments):
+        return _copy(arguments)
+    try:
+        return clone(arguments)
+    except Exception:  # noqa: BLE001 - a tensor of a kind that cannot be copied is shared, and the test goes on
+        return arguments
 
 
 def _holds_tensor(value: Any) -> bool:
-    return any(isinstance(leaf, torch.Tensor) for _, leaf in leaves(value))
+    try:
+        return any(isinstance(leaf, torch.Tensor) for _, leaf in leaves(value))
+    except Exception:  # noqa: BLE001 - a container that cannot be looked into is a constant
+        return False
 
 
 def bind(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:

@@ -20,8 +20,10 @@ __all__ = [
     "Dims",
     "FreshValues",
     "declared_dims",
+    "has_axes",
     "infer_dims",
     "is_binary",
+    "is_plain",
     "mapped",
     "mask_inverted",
     "mask_name",
@@ -96,7 +98,7 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     same size. A 2-d float tensor is (batch, features), unless a ``seq_len`` was asked for and nothing else has one.
     Images' height and width are added by :func:`with_guessed_axes`, where they matter.
     """
-    by_path = dict(tensors(inputs))
+    by_path = {path: tensor for path, tensor in tensors(inputs) if has_axes(tensor)}
     axes: dict[str, dict[int, str]] = {path: {} for path in by_path}
     first = next((tensor for tensor in by_path.values() if tensor.ndim >= 2), None)
     if first is None:
@@ -122,6 +124,29 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     return Dims({path: named for path, named in axes.items() if named})
 
 
+_WITH_AXES = (torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+
+
+def has_axes(tensor: torch.Tensor) -> bool:
+    """Whether rows of a tensor can be repeated and left out; a nested one has none, of a quantised one they may have scales."""
+    if tensor.is_nested or tensor.layout not in _WITH_AXES:
+        return False
+    return not tensor.is_quantized or tensor.qscheme() == torch.per_tensor_affine
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether other values of a tensor can be drawn: of a sparse, nested or quantised one they cannot be written in place."""
+    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+
+
+def _selected(tensor: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
+    """The entries of one axis at ``index``, in the layout of the tensor."""
+    index = index.to(tensor.device)
+    if tensor.layout in (torch.strided, torch.sparse_coo):
+        return tensor.index_select(axis, index)
+    return tensor.to_dense().index_select(axis, index).to_sparse(layout=tensor.layout)
+
+
 def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool) -> Dims:
     """The dims with the height and width of image inputs, the depth of volumes and the time of signals.
 
@@ -132,6 +157,8 @@ def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool)
     """
     axes = {path: dict(named) for path, named in dims.axes.items()}
     for path, tensor in tensors(inputs):
+        if not has_axes(tensor):
+            continue
         if tensor.ndim == 2 and tensor.is_floating_point() and "mask" not in path and tensor.shape[1] > 1:
             axes.setdefault(path, {}).setdefault(1, TIME)
         image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path
@@ -250,7 +277,7 @@ def resize(inputs: Mapping[str, Any], dims: Dims, sizes: Mapping[str, int], *, m
                     index = index * observed // size if size > observed else index
             else:
                 index = index % observed
-            tensor = tensor.index_select(axis, index.to(tensor.device))
+            tensor = _selected(tensor, axis, index)
         return tensor.detach().clone()
 
     return mapped(inputs, change)
@@ -308,7 +335,7 @@ class FreshValues:
         by_path = dict(tensors(inputs))
         masks = self._mask_paths(by_path)
         # A sparse or quantised input is kept: there is no drawing another of the same pattern.
-        plain = [path for path, t in by_path.items() if path not in masks and t.layout == torch.strided and not t.is_quantized]
+        plain = [path for path, t in by_path.items() if path not in masks and is_plain(t)]
         floats = [path for path in plain if by_path[path].is_floating_point() or by_path[path].is_complex()]
         ints = [path for path in plain if path not in floats and by_path[path].dtype != torch.bool]
         bools = [path for path in plain if by_path[path].dtype == torch.bool]
@@ -406,7 +433,7 @@ class FreshValues:
         masks = self._mask_paths(dict(tensors(inputs)))
 
         def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
-            if path in masks or tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+            if path in masks or tensor.is_meta or not is_plain(tensor):
                 return tensor.clone()
             if tensor.is_floating_point() or tensor.is_complex():
                 return _normal_like(tensor, generator)
@@ -484,7 +511,7 @@ def _masks(valid: torch.Tensor, axes: Mapping[int, str]) -> Iterator[tuple[str, 
 
 def is_binary(tensor: torch.Tensor) -> bool:
     """Whether a mask says keep or drop; an additive float mask is an input like any other."""
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+    if tensor.is_meta or not is_plain(tensor):
         return tensor.dtype == torch.bool
     return tensor.dtype == torch.bool or (not tensor.is_complex() and bool(((tensor == 0) | (tensor == 1)).all()))
 
