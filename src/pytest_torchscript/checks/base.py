@@ -113,9 +113,31 @@ class Context:
         with quiet():
             try:
                 chosen = self.inputs if inputs is None else inputs
-                return execute.run(self.module if module is None else module, chosen, profiled=profiled)
+                program = self.module if module is None else module
+                return execute.run(program, chosen, profiled=profiled, autocast=self.under_autocast)
             finally:
                 self.restore()
+
+    @functools.cached_property
+    def under_autocast(self) -> bool:
+        """Whether the traced program is run under the autocast of its call, if that has any, or without, as C++ runs it.
+
+        The casts are in the program. Most are right in both ways; an LSTM and the fused attention are cast inside, by
+        autocast alone, and a layer norm would be cast a second time.
+        """
+        if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")) or self.expected is None:
+            return True
+
+        def right(*, autocast: bool) -> bool:
+            try:
+                return not self.compare(execute.run(self.module, self.inputs, autocast=autocast), self.expected)
+            except Exception:  # noqa: BLE001 - it refuses its own input this way
+                return False
+            finally:
+                self.restore()
+
+        with quiet():
+            return right(autocast=True) or not right(autocast=False)
 
     def restore(self, *, thorough: bool = False) -> None:
         """Put the model's state back, parameters aside.

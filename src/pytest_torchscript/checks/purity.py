@@ -11,6 +11,7 @@ from .. import source
 from ..diagnosis.lines import first_line_where
 from ..nested import clone, identical, tensors
 from ..result import CheckResult, Finding, Status, Verdict
+from ..subject.history import dependence
 from ..subject.inputs import resize
 from ..tracing.trace import quiet
 from .base import Check, Context, finite, state_writes
@@ -35,7 +36,7 @@ class Purity(Check):
         # Plain attributes are no failure in themselves: many models keep an attention map there for whoever wants it.
         attributes = [write for write in writes if write[0] not in registered]
         if not findings and not context.random:
-            findings += self._history(context, attributes)
+            findings += self._history(context, attributes) or self._observed(context)
         if findings:
             return CheckResult.failed(self.name, Verdict.SIDE_EFFECT, *findings)
         return CheckResult.passed(self.name, attributes_written=[name for name, _ in attributes])
@@ -112,6 +113,30 @@ class Purity(Check):
         finally:
             context.restore()
         return []
+
+    def _observed(self, context: Context) -> list[Finding]:
+        """Whether the answer depends on what the observed call left in the model."""
+        effects = context.call.effects
+        if effects is None or effects.before.model is not context.model:
+            return []
+        found = dependence(
+            effects,
+            lambda inputs: context.eager(inputs, restore=False),
+            context.inputs,
+            self._others(context),
+            lambda left, right: bool(context.compare(left, right)),
+        )
+        if found is None:
+            return []
+        with effects.undone() as before, quiet():
+            line = first_line_where(lambda: context.call.run(context.model), lambda: before.differs(found.names[0]))
+        if found.error is not None:
+            cause = context.failure(found.error).message
+            message = f"{found.label} is refused after another call, though accepted by a model never called before: {cause}"
+        else:
+            first = context.compare(found.later, found.alone)[0]
+            message = f"{found.label}: the answer depends on the first call of the model, {first.label} by {first.text}"
+        return [self._by_attributes(context, message, [(name, line) for name in found.names])]
 
     def _others(self, context: Context) -> list[tuple[str, Mapping[str, Any]]]:
         """Another input of the same shape, and one with every dim at another size."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
+from ..diagnosis.lines import first_line_where
 from ..nested import clone, identical
 from ..result import CheckResult, Finding, Verdict
 from ..subject.synthesise import is_transformers_model
 from ..tracing.trace import quiet
-from .base import Check, Context, written_at
+from .base import Check, Context
 
 __all__ = ["Weights"]
 
@@ -113,18 +114,52 @@ class Weights(Check):
         found = []
         for name in dict.fromkeys((*by_model, *by_trace)):
             who = "the model" if name in by_model else "the trace"
-            line = written_at(context, name)
+            # By the version counter too: an earlier call may have left nothing to change.
+            with quiet():
+                line = first_line_where(lambda: context.call.run(context.model), lambda name=name: context.state.written(name))  # type: ignore[misc]
             context.state.restore(thorough=True)
             found.append(
                 context.finding(
-                    f"parameter {name!r} is overwritten when {who} is called",
+                    f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(context.model, name)}",
                     path=name,
                     line=line,
                     where="written at",
-                    hint="compute the changed weight without writing it back, or do it once before tracing",
+                    hint=_HINT,
                 )
             )
-        return found
+        return found or _changed_by_observed_call(context)
+
+
+_HINT = "compute the changed weight without writing it back, or do it once before tracing"
+
+
+def _changed_by_observed_call(context: Context) -> list[Finding]:
+    """Parameters that the observed call has changed, and that a call writes in eval mode too."""
+    effects = context.call.effects
+    if effects is None or not effects.parameters or effects.before.model is not context.model:
+        return []
+
+    def run() -> None:
+        context.call.run(context.model)
+
+    found = []
+    with quiet(), effects.undone() as before:
+        run()
+        lost = () if effects.training else before.lost
+        for name in [name for name in effects.parameters if before.written(name) or name in lost]:
+            effects.undo()
+            line = first_line_where(run, lambda name=name: before.written(name))  # type: ignore[misc]
+            message = f"the observed call changed parameter {name!r}{_by_max_norm(context.model, name)}"
+            found.append(context.finding(message, path=name, line=line, where="written at", hint=_HINT))
+    return found
+
+
+def _by_max_norm(model: torch.nn.Module, name: str) -> str:
+    """Which argument of torch's own makes a table be written; empty for other modules."""
+    owner = model.get_submodule(name.rpartition(".")[0])
+    if getattr(owner, "max_norm", None) is None or not isinstance(owner, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
+        return ""
+    return f": max_norm={owner.max_norm:g} of {type(owner).__name__} shortens the rows that a call looks up, in place"
 
 
 def _tied(model: torch.nn.Module) -> list[list[str]]:

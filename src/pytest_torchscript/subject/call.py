@@ -8,12 +8,16 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import SubjectError
 from ..nested import clone, describe, leaves, tensors
+from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from .effects import CallEffects
 
 __all__ = ["Call", "bind", "own_call", "snapshot"]
 
@@ -28,11 +32,15 @@ class Call:
     ``inputs`` are the arguments that hold a tensor, by name, in the order of the forward's signature; each is a tensor or
     a nested tuple, list or dict of tensors. ``constants`` are the others. ``positional`` names the arguments that are passed
     by position, in that order.
+
+    Of an observed call, ``surroundings`` are the settings of the process round it, and ``effects`` what it did to the model.
     """
 
     inputs: Mapping[str, Any]
     constants: Mapping[str, Any] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
+    surroundings: Surroundings | None = None
+    effects: CallEffects | None = None
 
     def arguments(self, inputs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """``(args, kwargs)`` of the forward for other values of the same inputs."""
@@ -56,6 +64,10 @@ class Call:
         """Call the model with copies of the inputs, so that the originals survive in-place writes."""
         args, kwargs = self.arguments(clone(dict(self.inputs if inputs is None else inputs)))
         return model(*args, **kwargs)
+
+    def surrounded(self) -> contextlib.AbstractContextManager[None]:
+        """While open, autocast, the default dtype and the default device are those of the observed call, if it was observed."""
+        return contextlib.nullcontext() if self.surroundings is None else self.surroundings.again()
 
     @contextlib.contextmanager
     def as_forward(self, model: torch.nn.Module) -> Iterator[tuple[Any, ...]]:

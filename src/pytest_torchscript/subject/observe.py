@@ -6,12 +6,14 @@ import functools
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from .call import own_call, replaced_call, snapshot
+from .call import Call, bind, own_call, replaced_call, snapshot
+from .effects import CallEffects, effects_of
+from .surroundings import Surroundings
 
 __all__ = ["ObservedCall", "Observer", "signature_of"]
 
@@ -21,11 +23,25 @@ _HELPERS_OF_TORCH = {"ObserverBase", "FakeQuantizeBase"}
 
 @dataclass(frozen=True)
 class ObservedCall:
-    """The first call of a model: the module itself, and copies of the arguments as they were given."""
+    """The first call of a model: the module itself, and copies of the arguments as they were given.
+
+    ``surroundings`` are the settings of the process round the call, ``effects`` what it did to the model, if anything.
+    """
 
     model: torch.nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    surroundings: Surroundings | None = None
+    effects: CallEffects | None = None
+
+    def bound_to(self, model: torch.nn.Module) -> Call:
+        """The call as one of ``model``, this one or another of its kind; only this one has the effects.
+
+        Raises:
+            SubjectError: the arguments do not fit the model.
+        """
+        effects = self.effects if model is self.model else None
+        return replace(bind(model, self.args, self.kwargs), surroundings=self.surroundings, effects=effects)
 
 
 def signature_of(model: torch.nn.Module) -> tuple[Any, ...]:
@@ -131,25 +147,37 @@ class Observer:
         wanted = depth == 0 and is_candidate(module)
         if self._only is not None:
             wanted = isinstance(module, self._only) and not getattr(self._local, "inside", False)
-        if not wanted or torch._C._get_tracing_state() is not None:
-            self._local.depth = depth + 1
-            try:
+        if not wanted or _known(module, self._seen) or torch._C._get_tracing_state() is not None:
+            with self._inside(depth):
                 return call(*args, **kwargs)
-            finally:
-                self._local.depth = depth
         # As given: the call may write into its arguments. That it was accepted, and by what model (a lazy one takes its
         # shape in its first call), is known only afterwards.
         given = snapshot(args), snapshot(kwargs)
-        self._local.depth, self._local.inside = depth + 1, True
-        try:
+        with effects_of(module) as effects, self._inside(depth, wanted=True):
             result = call(*args, **kwargs)
-        finally:
-            self._local.depth, self._local.inside = depth, False
         key = signature_of(module)
         if key not in self._seen:
             self._seen.add(key)
-            self.calls.append(ObservedCall(module, *given))
+            self.calls.append(ObservedCall(module, *given, Surroundings.now(), *effects))
         return result
+
+    @contextmanager
+    def _inside(self, depth: int, *, wanted: bool = False) -> Iterator[None]:
+        """While open, calls in this thread are parts of one that is seen already."""
+        inside = getattr(self._local, "inside", False)
+        self._local.depth, self._local.inside = depth + 1, inside or wanted
+        try:
+            yield
+        finally:
+            self._local.depth, self._local.inside = depth, inside
+
+
+def _known(model: torch.nn.Module, seen: set[tuple[Any, ...]]) -> bool:
+    """Whether a call of such a model is recorded; of a lazy one it is not known before its first call."""
+    try:
+        return signature_of(model) in seen
+    except RuntimeError:
+        return False
 
 
 def _subclasses(cls: type) -> set[type]:

@@ -171,6 +171,35 @@ class ModelState:
             return self._attribute_differs(prefix, attribute)
         return module._buffers.get(attribute) is not self._registered(prefix).get(attribute)
 
+    def written(self, name: str) -> bool:
+        """Whether a parameter holds other values, or was written by an operation that moves its version counter."""
+        saved = next(saved for saved in self._parameters if saved.name == name)
+        return _version(saved.tensor) != saved.version or saved.changed(thorough=True)
+
+    def held(self, name: str) -> Any:
+        """The object that is a buffer or a plain attribute now; None where there is none."""
+        prefix, _, attribute = name.rpartition(".")
+        module, _ = self._dicts[prefix]
+        return module.__dict__.get(attribute, module._buffers.get(attribute))
+
+    def restore_one(self, name: str) -> None:
+        """Put one buffer or plain attribute back, and what it holds; the rest stays."""
+        prefix, _, attribute = name.rpartition(".")
+        module, before = self._dicts[prefix]
+        registry, values = module.__dict__, before
+        if attribute not in before and attribute not in registry:
+            registry, values = module._buffers, self._registered(prefix)
+        if attribute in values:
+            registry[attribute] = values[attribute]
+        else:
+            registry.pop(attribute, None)
+        tensors = {id(saved.tensor): saved for saved in (*self._buffers, *self._loose.values())}
+        for part in parts(values.get(attribute)):
+            if id(part) in self._contents:
+                self._contents[id(part)].restore()
+            elif id(part) in tensors:
+                self._restore(tensors[id(part)], thorough=True)
+
     def _content_changed(self, value: Any) -> bool:
         for part in parts(value):
             if isinstance(part, torch.Tensor):
