@@ -111,8 +111,30 @@ class Cell:
 
     def scripted(self, program: Any, inputs: Mapping[str, Any] | None = None, *, profiled: bool = False) -> Any:
         """Run a traced program, or another one with its signature, and put the model's state back."""
+        chosen = self.inputs if inputs is None else inputs
         with self.trying():
-            return execute.run(program, self.inputs if inputs is None else inputs, profiled=profiled)
+            return execute.run(program, chosen, profiled=profiled, autocast=self._under_autocast(program))
+
+    def _under_autocast(self, program: Any) -> bool:
+        """Whether a program is run under the autocast of its call, if that has any, or without, as C++ runs it.
+
+        The casts are in the program. Most are right in both ways; an LSTM and the fused attention are cast inside, by
+        autocast alone, and a layer norm would be cast a second time.
+        """
+        if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+            return True
+
+        def right(*, autocast: bool) -> bool:
+            try:
+                return not self.compare(execute.run(program, self.inputs, autocast=autocast), self._expected)
+            except Exception:  # noqa: BLE001 - it refuses its own input this way
+                return False
+
+        return right(autocast=True) or not right(autocast=False)
+
+    @functools.cached_property
+    def _expected(self) -> Any:
+        return self.eager()
 
     def compare(self, actual: Any, expected: Any, *, widened: Mapping[str, Tolerance] | None = None) -> list[Mismatch]:
         """The leaves that differ; ``widened`` holds by dtype, unless the marker gives a tolerance."""

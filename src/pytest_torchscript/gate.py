@@ -5,6 +5,7 @@ Two stages: every check once a size, and then the proof of every target once a s
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Collection
@@ -104,7 +105,7 @@ def judge(
     targets = targets or built_in()
     try:
         model = check_model(subject.model)
-        with isolated():
+        with isolated(), subject.call.surrounded() if subject.call else contextlib.nullcontext():
             sizes = itertools.product(spec.batch_size or (None,), spec.seq_len or (None,))
             by_size = [_cells(model, subject.call, spec, targets, batch, seq, root) for batch, seq in sizes]
             # All sizes of one target after the other, as the contract lists them.

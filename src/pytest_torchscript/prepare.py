@@ -224,10 +224,10 @@ def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Modul
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.detach().to("meta")
     for module in model.modules():
-        for value in vars(module).values():
+        for name, value in vars(module).items():
             if isinstance(value, torch.Tensor):
                 memo.setdefault(id(value), value.detach().to("meta"))
-            elif not isinstance(value, (dict, torch.nn.Module)):
+            elif name not in ("_parameters", "_buffers", "_modules") and not isinstance(value, torch.nn.Module):
                 try:
                     copy.deepcopy(value, dict(memo))
                 except Exception:  # noqa: BLE001 - a lock, a file: the copy shares it

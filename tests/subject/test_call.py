@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pytest_torchscript.errors import SubjectError
-from pytest_torchscript.subject.call import Call, bind
+from pytest_torchscript.subject.call import Call, bind, snapshot
+from pytest_torchscript.tracing.trace import trace
 
 
 class Recording(nn.Module):
@@ -198,6 +199,35 @@ def test_an_object_that_cannot_be_copied_is_shared() -> None:
     assert args[1] is stubborn
 
 
+def test_an_object_whose_copy_is_another_thing_is_shared() -> None:
+    """A copy that is no object of the same class is none."""
+
+    class Singleton:
+        def __deepcopy__(self, memo: Any) -> Any:
+            return None
+
+    only = Singleton()
+    assert bind(Starred(), (X, only), {}).arguments({"first": X})[0][1] is only
+
+
+def test_a_module_among_the_constants_is_shared() -> None:
+    """Its weights are nobody's to copy."""
+    other = nn.Linear(1, 1)
+    assert bind(Starred(), (X, other), {}).arguments({"first": X})[0][1] is other
+
+
+class Mapped(dict[str, Any]):
+    __getattr__ = dict.__getitem__
+
+
+def test_a_snapshot_keeps_the_class_of_a_mapping() -> None:
+    """The forward may ask for its entries by name."""
+    given = Mapped(x=X, n=1)
+    noted = snapshot((given, {"a": Mapped(n=1)}))
+    assert noted[0].x is not X
+    assert (type(noted[0]), type(noted[1]["a"])) == (Mapped, Mapped)
+
+
 # Changing
 
 
@@ -276,3 +306,103 @@ def test_a_wrong_number_of_inputs_is_an_error() -> None:
     call = Call(inputs={"x": X, "mask": X > 0})
     with call.as_forward(model), pytest.raises(ValueError, match="zip"):
         model.forward(X)
+
+
+# A __call__ of the model's own
+
+
+class Scaled(nn.Module):
+    def forward(self, x: Tensor, scale: Tensor | None = None, shift: float = 0.0) -> Tensor:
+        return (x if scale is None else x * scale) + shift
+
+
+class ByName(Scaled):
+    def __call__(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        out: Tensor = super().__call__(x=x, scale=scale)
+        return out
+
+
+class Reordered(Scaled):
+    def __call__(self, scale: Tensor, x: Tensor) -> Tensor:
+        out: Tensor = super().__call__(x, scale=scale, shift=1.0)
+        return out
+
+
+class AddsConstant(Scaled):
+    def __call__(self, x: Tensor) -> Tensor:
+        out: Tensor = super().__call__(x, shift=2.0)
+        return out
+
+
+class WrapsOutputs(Scaled):
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().__call__(x), x * 2
+
+
+class GoesDirectly(Scaled):
+    def __call__(self, x: Tensor, *, scale: Tensor) -> Tensor:
+        return self.forward(x, scale)
+
+
+class TakesAnything(Scaled):
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        out: Tensor = super().__call__(*args, **kwargs)
+        return out
+
+
+class CallsItself(Scaled):
+    """Takes one tensor, or a list of them."""
+
+    def __call__(self, x: Any) -> Tensor:
+        out: Tensor = sum(self(part) for part in x) if isinstance(x, list) else super().__call__(x)
+        return out
+
+
+S = torch.tensor([[2.0], [3.0]])
+OWN_CALLS: dict[str, tuple[nn.Module, tuple[Any, ...], dict[str, Any], list[str]]] = {
+    "by name": (ByName(), (X, S), {}, ["x", "scale"]),
+    "by name, given by name": (ByName(), (), {"scale": S, "x": X}, ["x", "scale"]),
+    "reordered": (Reordered(), (S, X), {}, ["scale", "x"]),
+    "a constant added": (AddsConstant(), (X,), {}, ["x"]),
+    "outputs wrapped": (WrapsOutputs(), (X,), {}, ["x"]),
+    "the forward called directly": (GoesDirectly(), (X,), {"scale": S}, ["x", "scale"]),
+    "anything taken": (TakesAnything(), (X,), {"scale": S, "shift": 4.0}, ["x", "scale"]),
+    "itself called": (CallsItself(), ([X, X],), {}, ["x"]),
+}
+
+
+@pytest.mark.parametrize("case", OWN_CALLS.values(), ids=OWN_CALLS)
+def test_a_call_of_ones_own_gets_what_its_user_gave(
+    case: tuple[nn.Module, tuple[Any, ...], dict[str, Any], list[str]],
+) -> None:
+    """Run or bound, a model with its own ``__call__`` answers as it did, whatever that hands on to the forward."""
+    model, args, kwargs, names = case
+    expected = model(*args, **kwargs)
+    before = type(model).__call__, dict(model.__dict__)
+    call = bind(model, args, kwargs)
+    assert list(call.inputs) == names
+    torch.testing.assert_close(call.run(model), expected)
+    with call.as_forward(model) as inputs:
+        assert list(inspect.signature(model.forward).parameters) == names
+        torch.testing.assert_close(model(*inputs), expected)
+    assert (type(model).__call__, model.__dict__) == before
+
+
+def test_a_trace_of_a_call_of_ones_own_names_its_inputs() -> None:
+    """The traced program takes what the model takes, by the names of its own ``__call__``."""
+    traced = trace(Reordered(), bind(Reordered(), (S, X), {})).module
+    assert [value.debugName() for value in list(traced.graph.inputs())[1:]] == ["scale", "x"]
+    torch.testing.assert_close(traced(S, X), X * S + 1)
+
+
+def test_another_instance_of_the_class_is_called_as_ever() -> None:
+    """Only the bound model takes the inputs by position."""
+    model, other = Reordered(), Reordered()
+    with bind(model, (S, X), {}).as_forward(model):
+        torch.testing.assert_close(other(x=X, scale=S), X * S + 1)
+
+
+def test_arguments_that_a_call_of_ones_own_refuses_are_told_with_it() -> None:
+    """The error shows the signature that was to be met."""
+    with pytest.raises(SubjectError, match=r"do not fit AddsConstant.__call__\(x\)"):
+        bind(AddsConstant(), (X,), {"shift": 1.0})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -395,3 +396,26 @@ def test_what_is_long_enough_is_not_padded() -> None:
     """Padding never crops."""
     x = torch.ones(2, 5)
     assert torch.equal(pad({"x": x}, SEQ, S, 3, {})["x"], x)
+
+
+# Sparse, nested and quantised tensors
+
+
+def test_a_nested_tensor_has_no_dims() -> None:
+    """It has no axis whose size could be another."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nested = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])
+    assert infer_dims({"x": nested}).axes == {}
+    assert infer_dims({"x": nested, "y": torch.ones(2, 3)}).axes == {"y": {0: "batch"}}
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_a_sparse_tensor_is_resized_in_its_layout(layout: torch.layout) -> None:
+    """Rows are repeated as in a dense one."""
+    dense = torch.eye(3, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        resized = resize({"x": dense.to_sparse(layout=layout)}, Dims({"x": {0: "batch"}}), {"batch": 5})["x"]
+    assert resized.layout == layout
+    assert torch.equal(resized.to_dense(), dense[[0, 1, 2, 0, 1]])

@@ -236,6 +236,117 @@ def test_the_answer_is_the_models_own() -> None:
         assert torch.equal(model(X), expected)
 
 
+class Renaming(Inner):
+    """Hands on to its forward other arguments than it takes."""
+
+    def __call__(self, y: Tensor, factor: float) -> Tensor:
+        out: Tensor = super().__call__(y, scale=factor)
+        return out
+
+
+class Direct(Inner):
+    """Goes to its forward past ``Module.__call__``."""
+
+    def __call__(self, y: Tensor) -> Tensor:
+        return self.forward(y, scale=2.0)
+
+
+class Mixin:
+    def __call__(self, y: Tensor) -> Tensor:
+        out: Tensor = super().__call__(y, scale=2.0)  # type: ignore[misc]
+        return out
+
+
+class Mixed(Mixin, Inner):
+    pass
+
+
+def test_a_call_of_ones_own_is_seen_as_it_was_made() -> None:
+    """What a model's own ``__call__`` was given is what its user wrote, not what it hands on."""
+    model, observer = Renaming(), Observer()
+    with observer.watching():
+        model(X, factor=3.0)
+    (call,) = observer.calls
+    assert (len(call.args), call.kwargs) == (1, {"factor": 3.0})
+
+
+@pytest.mark.parametrize("cls", [Direct, Mixed])
+def test_a_call_past_torchs_own_is_seen(cls: type[nn.Module]) -> None:
+    """A ``__call__`` that goes to the forward directly, or that a class outside torch's modules defines."""
+    model = cls()
+    assert [(call.model, call.kwargs) for call in observed((model, X))] == [(model, {})]
+
+
+def test_a_class_that_the_body_defines_is_watched() -> None:
+    """Tests write their models where they need them."""
+    observer = Observer()
+    with observer.watching():
+
+        class Local(Inner):
+            def __call__(self, y: Tensor) -> Tensor:
+                return self.forward(y)
+
+        model = Local()
+        model(X)
+    assert [call.model for call in observer.calls] == [model]
+    assert Local.__call__.__name__ == "__call__"
+
+
+def test_a_part_with_a_call_of_its_own_is_not_the_outermost() -> None:
+    """Depth is counted through such calls too."""
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = Direct()
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.part(x)
+            return out
+
+    model = Whole()
+    assert [call.model for call in observed((model, X))] == [model]
+
+
+def test_calls_of_ones_own_are_as_before_afterwards() -> None:
+    """The classes have the ``__call__`` that they had; ``nn.Module`` has no ``__init_subclass__``."""
+    before = [vars(cls)["__call__"] for cls in (Renaming, Direct, Mixin)]
+    with Observer().watching(), Observer(Inner).watching():
+        assert vars(Direct)["__call__"] is not before[1]
+    assert [vars(cls)["__call__"] for cls in (Renaming, Direct, Mixin)] == before
+    assert "__init_subclass__" not in vars(nn.Module)
+
+
+def test_a_call_that_the_body_replaced_stays_replaced() -> None:
+    """What a test puts in place of a ``__call__`` is the test's to take away."""
+
+    def other(self: nn.Module, y: Tensor) -> Tensor:
+        return y
+
+    before = Direct.__call__
+    try:
+        with Observer().watching():
+            Direct.__call__ = other  # type: ignore[method-assign, assignment]
+        assert vars(Direct)["__call__"] is other
+    finally:
+        Direct.__call__ = before  # type: ignore[method-assign]
+
+
+def test_a_compiled_model_is_observed_as_the_model() -> None:
+    """torch.compile's wrapper is no model of anybody's; what it wraps is."""
+    model = Inner()
+    compiled = torch.compile(model, backend="eager")
+    observer = Observer()
+    with observer.watching():
+        compiled(X)
+    assert [call.model for call in observer.calls] == [model]
+
+
+def test_quantisation_observers_are_no_candidates() -> None:
+    """They note the range of a tensor, and are called beside the model."""
+    assert observed((torch.ao.quantization.MinMaxObserver(), X), (torch.ao.quantization.FakeQuantize(), X)) == []
+
+
 def test_module_calls_are_as_before_afterwards() -> None:
     """torch's own ``Module._call_impl`` is put back, also after a failure."""
     before = nn.Module._call_impl

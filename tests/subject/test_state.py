@@ -510,3 +510,113 @@ def test_warning_filters_are_as_before() -> None:
     with isolated():
         warnings.simplefilter("ignore")
     assert warnings.filters == before
+
+
+# Parameters without a copy
+
+
+@pytest.fixture
+def large() -> nn.Linear:
+    return nn.Linear(300, 100)
+
+
+def test_large_parameters_are_not_copied(large: nn.Linear) -> None:
+    """The small ones are, first; the values of the others are gone when a call changes them, and their names are told."""
+    state = ModelState(large, copied=1000)
+    large.weight.data.add_(1)
+    large.bias.data.add_(1)
+    assert state.changed_parameters() == ["weight", "bias"]
+    state.restore(thorough=True)
+    assert state.lost == ("weight",)
+    assert state.changed_parameters() == []
+    state.restore(thorough=True)
+    large.weight.data.add_(1)
+    assert state.changed_parameters() == ["weight"]
+
+
+def test_a_single_bit_of_a_parameter_without_a_copy_is_seen(large: nn.Linear) -> None:
+    """Wherever it is, and rows that change places too."""
+    state = ModelState(large, copied=0)
+    for row, column in ((0, 0), (57, 123), (99, 299)):
+        before = large.weight[row, column].item()
+        large.weight.data[row, column] = before * 1.0000002 + 1e-9
+        assert state.changed_parameters() == ["weight"]
+        large.weight.data[row, column] = before
+        assert state.changed_parameters() == []
+    large.weight.data.copy_(large.weight.data.flip(0))
+    assert state.changed_parameters() == ["weight"]
+
+
+def test_memory_that_was_exchanged_is_put_back_without_a_copy(large: nn.Linear) -> None:
+    """The old memory is held, so that nothing is lost."""
+    state = ModelState(large, copied=0)
+    before, address = large.weight.detach().clone(), large.weight.data_ptr()
+    large.weight.data = large.weight.data * 2
+    assert state.changed_parameters() == ["weight"]
+    state.restore(thorough=True)
+    assert (state.lost, large.weight.data_ptr()) == ((), address)
+    assert torch.equal(large.weight, before)
+
+
+def test_a_parameter_that_is_known_to_be_written_is_copied(large: nn.Linear) -> None:
+    """However large it is."""
+    state = ModelState(large, copied=0, written=("weight",))
+    before = large.weight.detach().clone()
+    large.weight.data.add_(1)
+    state.restore(thorough=True)
+    assert torch.equal(large.weight, before)
+    assert state.lost == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8, torch.complex64, torch.bool, torch.float64])
+def test_parameters_of_any_dtype_are_noted(dtype: torch.dtype) -> None:
+    """Also those whose bytes are no whole number of words: they are copied."""
+    for size in (4096, 4097):
+        model = nn.Module()
+        model.weight = nn.Parameter(torch.zeros(size).to(dtype), requires_grad=False)
+        state = ModelState(model, copied=0)
+        assert state.changed_parameters() == []
+        model.weight.data[-1] = 1
+        assert state.changed_parameters() == ["weight"]
+
+
+def test_written_sees_a_write_of_the_same_values() -> None:
+    """An operation that moves the version counter, and one that does not but leaves other values."""
+    model = Model()
+    state = ModelState(model)
+    assert not state.written("linear.weight")
+    with torch.no_grad():
+        model.linear.weight.clamp_(-100, 100)
+    assert state.written("linear.weight")
+    assert not state.differs("linear.weight")
+    model.linear.bias.data.add_(1)
+    assert state.written("linear.bias")
+
+
+# One attribute
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ("a number", "step"),
+        ("a new attribute", "fresh"),
+        ("a list in a list", "history"),
+        ("a tensor in a dict", "table"),
+        ("a loose tensor", "loose"),
+        ("a helper's tensor", "helper"),
+        ("a buffer in place", "count"),
+        ("a buffer replaced", "count"),
+        ("a buffer added", "more"),
+        ("a buffer of a submodule", "block.count"),
+    ],
+)
+def test_one_attribute_is_put_back_alone(change: str, name: str) -> None:
+    """With all that it holds; the others stay as they are."""
+    model = Model()
+    state = ModelState(model)
+    CHANGES[change](model)
+    model.seen.add(99)
+    state.restore_one(name)
+    assert not state.differs(name)
+    assert state.differs("seen")

@@ -14,7 +14,9 @@ from ..explain import state_writes
 from ..nested import clone, identical, nan_free, tensors
 from ..probing.axes import probed_dims
 from ..result import Finding, Verdict
+from ..subject.history import dependence
 from ..subject.inputs import resize
+from ..tracing.trace import quiet
 from .base import Check, Evidence, Found
 
 __all__ = ["Purity"]
@@ -40,7 +42,7 @@ class Purity(Check):
         # Plain attributes are no failure in themselves: many models keep an attention map there for their users.
         attributes = [write for write in writes if write[0] not in registered]
         if not findings and not evidence.random:
-            findings += _history(cell, evidence, attributes)
+            findings += _history(cell, evidence, attributes) or _by_observed_call(cell, evidence)
         if findings:
             return self.failed(Verdict.SIDE_EFFECT, *findings)
         return self.passed(attributes_written=[name for name, _ in attributes])
@@ -109,6 +111,31 @@ def _history(cell: Cell, evidence: Evidence, attributes: _Writes) -> list[Findin
                 message = f"{label}: the answer depends on the call before, {first.label} by {first.text}"
                 return [_by_attributes(cell, message, attributes)]
     return []
+
+
+def _by_observed_call(cell: Cell, evidence: Evidence) -> list[Finding]:
+    """Whether the answer depends on what the observed call left in the model."""
+    effects = cell.call.effects
+    if effects is None or effects.before.model is not cell.model:
+        return []
+    found = dependence(
+        effects,
+        lambda inputs: cell.eager(inputs, restore=False),
+        cell.inputs,
+        _others(cell, evidence),
+        lambda left, right: bool(cell.compare(left, right)),
+    )
+    if found is None:
+        return []
+    with effects.undone() as before, quiet():
+        line = first_line_where(lambda: cell.call.run(cell.model), lambda: before.differs(found.names[0]))
+    if found.error is not None:
+        cause = cell.failure(found.error).message
+        message = f"{found.label} is refused after another call, though accepted by a model never called before: {cause}"
+    else:
+        first = cell.compare(found.later, found.alone)[0]
+        message = f"{found.label}: the answer depends on the first call of the model, {first.label} by {first.text}"
+    return [_by_attributes(cell, message, [(name, line) for name in found.names])]
 
 
 def _others(cell: Cell, evidence: Evidence) -> list[tuple[str, Mapping[str, Any]]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ..cell import Cell
 from ..explain import caused, causes_at, produced, warned
+from ..nested import tensors
 from ..probing.explore import Explored, explored
 from ..result import Finding, Verdict
+from ..subject.inputs import is_plain
 from .base import Check, Evidence, Found
 
 __all__ = ["Values"]
@@ -29,7 +31,9 @@ class Values(Check):
         if found.failing:
             return self.failed(Verdict.VALUE_SPECIALISED, *_findings(cell, evidence, found), gives=gives, **metrics)
         notes = [cell.finding(text) for text in found.notes]
-        if not found.equal:
+        if not any(is_plain(tensor) for _, tensor in tensors(cell.inputs)):
+            notes.append(cell.finding("sparse, nested and quantised inputs are not redrawn: no other values were tried"))
+        elif not found.equal:
             notes.append(cell.finding("eager refuses all fresh values tried: nothing is known about other values"))
         return self.passed(notes, gives=gives, **metrics)
 

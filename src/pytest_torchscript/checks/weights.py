@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..cell import Cell
-from ..explain import written_at
+from ..diagnosis.lines import first_line_where
 from ..nested import clone
 from ..result import Finding, Verdict
 from ..subject.families import family_of
@@ -18,6 +18,8 @@ from ..tracing.trace import quiet
 from .base import Check, Evidence, Found
 
 __all__ = ["Weights"]
+
+_HINT = "compute the changed weight without writing it back, or do it once before tracing"
 
 
 class Weights(Check):
@@ -95,16 +97,45 @@ def _overwritten(cell: Cell, program: Any) -> list[Finding]:
             program(*clone(dict(cell.inputs)).values())
         by_trace = cell.state.changed_parameters()
         cell.restore_all()
-    return [
-        cell.finding(
-            f"parameter {name!r} is overwritten when {'the model' if name in by_model else 'the trace'} is called",
-            path=name,
-            line=written_at(cell, name),
-            where="written at",
-            hint="compute the changed weight without writing it back, or do it once before tracing",
-        )
-        for name in dict.fromkeys((*by_model, *by_trace))
-    ]
+    found = []
+    for name in dict.fromkeys((*by_model, *by_trace)):
+        who = "the model" if name in by_model else "the trace"
+        # By the version counter too: an earlier call may have left nothing to change.
+        with quiet():
+            line = first_line_where(lambda: cell.call.run(cell.model), lambda name=name: cell.state.written(name))  # type: ignore[misc]
+        cell.restore_all()
+        message = f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(cell.model, name)}"
+        found.append(cell.finding(message, path=name, line=line, where="written at", hint=_HINT))
+    return found or _changed_by_observed_call(cell)
+
+
+def _changed_by_observed_call(cell: Cell) -> list[Finding]:
+    """Parameters that the observed call has changed, and that a call writes in eval mode too."""
+    effects = cell.call.effects
+    if effects is None or not effects.parameters or effects.before.model is not cell.model:
+        return []
+
+    def run() -> None:
+        cell.call.run(cell.model)
+
+    found = []
+    with quiet(), effects.undone() as before:
+        run()
+        lost = () if effects.training else before.lost
+        for name in [name for name in effects.parameters if before.written(name) or name in lost]:
+            effects.undo()
+            line = first_line_where(run, lambda name=name: before.written(name))  # type: ignore[misc]
+            message = f"the observed call changed parameter {name!r}{_by_max_norm(cell.model, name)}"
+            found.append(cell.finding(message, path=name, line=line, where="written at", hint=_HINT))
+    return found
+
+
+def _by_max_norm(model: torch.nn.Module, name: str) -> str:
+    """Which argument of torch's own makes a table be written; empty for other modules."""
+    owner = model.get_submodule(name.rpartition(".")[0])
+    if getattr(owner, "max_norm", None) is None or not isinstance(owner, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
+        return ""
+    return f": max_norm={owner.max_norm:g} of {type(owner).__name__} shortens the rows that a call looks up, in place"
 
 
 def _tied(model: torch.nn.Module) -> list[list[str]]:

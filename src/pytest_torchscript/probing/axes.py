@@ -10,7 +10,7 @@ import torch
 
 from ..cell import Cell
 from ..nested import tensors
-from ..subject.inputs import BATCH, Dims, with_guessed_axes
+from ..subject.inputs import BATCH, Dims, has_axes, with_guessed_axes
 from ..tracing.conversions import Conversion
 
 __all__ = ["Axes", "AxisState", "accounted", "guessed", "probed_dims", "tied"]
@@ -88,7 +88,7 @@ def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int
     if taken.get(name, size) != size:
         name = f"{path}[{axis}]"
     for other, value in by_path.items():
-        if value.ndim == tensor.ndim and value.shape[axis] == size and value.dtype == tensor.dtype:
+        if has_axes(value) and value.ndim == tensor.ndim and value.shape[axis] == size and value.dtype == tensor.dtype:
             axes.setdefault(other, {}).setdefault(axis, name)
 
 
@@ -98,7 +98,7 @@ def tied(cell: Cell, dims: Dims, dim: str) -> Dims | None:
     axes = {path: dict(named) for path, named in dims.axes.items()}
     found = False
     for path, tensor in tensors(cell.inputs):
-        for axis, length in enumerate(tensor.shape):
+        for axis, length in enumerate(tensor.shape if has_axes(tensor) else ()):
             if length == size and axis not in axes.get(path, {}):
                 axes.setdefault(path, {})[axis] = dim
                 found = True
@@ -128,6 +128,8 @@ def accounted(
 
 
 def _reason(cell: Cell, tensor: torch.Tensor, axis: int) -> str:
+    if not has_axes(tensor):
+        return "the rows of a nested or quantised tensor are not repeated"
     if cell.spec.dims is not None:
         return "dims= does not name it"
     if tensor.shape[axis] == 1:

@@ -11,7 +11,7 @@ import torch
 from ..cell import Cell
 from ..nested import identical, tensors
 from ..subject.fresh import PADDED_AT_START
-from ..subject.inputs import mapped
+from ..subject.inputs import is_plain, mapped
 from ..tracing.conversions import Conversion
 
 __all__ = ["JOINT", "TELLING", "Variant", "joint", "joints", "same", "single", "thorough"]
@@ -70,7 +70,7 @@ def joint(cell: Cell, inputs: Inputs, index: int) -> Variant:
     masks = fresh.mask_paths(by_path)
 
     def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
-        if not _plain(tensor):
+        if not is_plain(tensor):
             return tensor.clone()
         if path in masks:
             return fresh.mask_named(path, tensor, way.mask)
@@ -81,11 +81,6 @@ def joint(cell: Cell, inputs: Inputs, index: int) -> Variant:
         return fresh.integers(path, tensor, way.integers, generator)
 
     return way.name, mapped(inputs, change)
-
-
-def _plain(tensor: torch.Tensor) -> bool:
-    """Whether another tensor of this kind can be drawn; sparse, quantised and nested ones are kept."""
-    return not (tensor.is_meta or tensor.is_nested or tensor.is_quantized) and tensor.layout == torch.strided
 
 
 def joints(cell: Cell) -> Iterator[Variant]:
@@ -113,7 +108,7 @@ def thorough(cell: Cell, guards: Iterable[Conversion]) -> Iterator[Variant]:
 
 
 def _floats(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant]:
-    floats = {p for p, t in observed.items() if _plain(t) and t.is_floating_point() and t.numel() and p != cell.mask}
+    floats = {p for p, t in observed.items() if is_plain(t) and t.is_floating_point() and t.numel() and p != cell.mask}
     if not floats:
         return
     generator = torch.Generator().manual_seed(7)
@@ -156,7 +151,7 @@ def _integers(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Vari
     paths = [
         path
         for path, tensor in observed.items()
-        if _plain(tensor) and not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool
+        if is_plain(tensor) and not tensor.is_floating_point() and not tensor.is_complex() and tensor.dtype != torch.bool
         if path not in masks
     ]
     generator = torch.Generator().manual_seed(11)
@@ -188,7 +183,7 @@ def _integers(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Vari
 
 def _alike(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant]:
     """Two inputs that hold the same values."""
-    paths = [path for path, tensor in observed.items() if _plain(tensor) and path != cell.mask]
+    paths = [path for path, tensor in observed.items() if is_plain(tensor) and path != cell.mask]
     for index, path in enumerate(paths[1:], start=1):
         alike = [
             o for o in paths[:index] if (observed[o].shape, observed[o].dtype) == (observed[path].shape, observed[path].dtype)
@@ -201,7 +196,7 @@ def _alike(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant
 def _directed(cell: Cell, observed: Mapping[str, torch.Tensor], guards: list[Conversion]) -> Iterator[Variant]:
     """Values around the numbers that the forward compares its inputs with, as the trace shows them."""
     numbers = sorted({number for guard in guards for number in guard.thresholds})[:_MOST_NUMBERS]
-    floats = [tensor for tensor in observed.values() if tensor.is_floating_point() and tensor.numel() and _plain(tensor)]
+    floats = [tensor for tensor in observed.values() if tensor.is_floating_point() and tensor.numel() and is_plain(tensor)]
     largest = max((float(tensor.abs().max()) for tensor in floats), default=0.0)
     for number in numbers:
         if largest and number:

@@ -456,7 +456,7 @@ class Gatekeeper:
         candidates = []
         for call in body.observer.calls:
             try:
-                subject = gate.Subject(model=gate.check_model(call.model), call=gate.bind(call.model, call.args, call.kwargs))
+                subject = gate.Subject(model=gate.check_model(call.model), call=call.bound_to(call.model))
             except SubjectError:
                 # A part without a tensor among its inputs carries no gate.
                 continue
@@ -558,7 +558,7 @@ class Gatekeeper:
         if asked is not _NOTHING or given is not None:
             call = gate.call_of(model, given if asked is _NOTHING else asked)
         elif (seen := self._observed(model, body)) is not None:
-            call = gate.bind(model, seen.args, seen.kwargs)
+            call = seen.bound_to(model)
         elif self._has_fixture(item, "torchscript_inputs"):
             call = gate.call_of(model, item._request.getfixturevalue("torchscript_inputs"))  # type: ignore[attr-defined]
         return gate.Subject(model=model, call=call)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import SubjectError
 from ..nested import clone, describe, leaves, tensors
+from .surroundings import Surroundings
 
-__all__ = ["Call", "bind", "snapshot"]
+if TYPE_CHECKING:
+    from .effects import CallEffects
 
+__all__ = ["Call", "bind", "own_call", "snapshot"]
+
+_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
 
@@ -26,11 +32,15 @@ class Call:
     ``inputs`` are the arguments that hold a tensor, by name, in the order of the forward's signature; each is a tensor or
     a nested tuple, list or dict of tensors. ``constants`` are the others. ``positional`` names the arguments that are passed
     by position, in that order.
+
+    Of an observed call, ``surroundings`` are the settings of the process round it, and ``effects`` what it did to the model.
     """
 
     inputs: Mapping[str, Any]
     constants: Mapping[str, Any] = field(default_factory=dict)
     positional: tuple[str, ...] = ()
+    surroundings: Surroundings | None = None
+    effects: CallEffects | None = None
 
     def arguments(self, inputs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """``(args, kwargs)`` of the forward for other values of the same inputs."""
@@ -55,28 +65,36 @@ class Call:
         args, kwargs = self.arguments(clone(dict(self.inputs if inputs is None else inputs)))
         return model(*args, **kwargs)
 
+    def surrounded(self) -> contextlib.AbstractContextManager[None]:
+        """While open, autocast, the default dtype and the default device are those of the observed call, if it was observed."""
+        return contextlib.nullcontext() if self.surroundings is None else self.surroundings.again()
+
     @contextlib.contextmanager
     def as_forward(self, model: torch.nn.Module) -> Iterator[tuple[Any, ...]]:
-        """While open, the model's forward takes exactly the inputs, by position, with the constants bound.
+        """While open, the model takes exactly the inputs, by position, with the constants bound.
 
         This is how a trace gets the inputs' own names and no others; the model stays the very object it was, so hooks,
         scopes and state are untouched. Yields copies of the inputs, ready to be passed.
         """
-        had = "forward" in model.__dict__
-        before = model.__dict__.get("forward")
-        bound = _BoundForward(model.forward, self)
-        model.__dict__["forward"] = bound
-        try:
-            yield tuple(clone(dict(self.inputs)).values())
-        finally:
-            if had:
-                model.__dict__["forward"] = before
+        owner = own_call(type(model))
+        with contextlib.ExitStack() as stack:
+            if owner is None:
+                stack.enter_context(_attribute(model, "forward", _BoundForward(model.forward, self)))
             else:
-                model.__dict__.pop("forward", None)
+                # Such a model hands on to its forward what it likes: its arguments are arranged where it takes them.
+                stack.enter_context(_attribute(model, "forward", _NamedForward(model.forward, self)))
+                stack.enter_context(_bound_call(owner, model, self))
+            yield tuple(clone(dict(self.inputs)).values())
+
+    def _from_positions(self, values: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
+        return self.arguments(dict(zip(self.inputs, values, strict=True)))
 
 
-class _BoundForward:
-    """A forward whose parameters are the inputs of one :class:`Call`. No function: torch.jit would try to compile that."""
+class _NamedForward:
+    """A forward whose parameters have the names of one call's inputs, by which a trace names its inputs.
+
+    No function: torch.jit would try to compile that.
+    """
 
     def __init__(self, forward: Any, call: Call) -> None:
         self._forward = forward
@@ -85,33 +103,108 @@ class _BoundForward:
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in call.inputs]
         )
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
+
+
+class _BoundForward(_NamedForward):
+    """A forward that takes the inputs of one call by position, and adds the constants."""
+
     def __call__(self, *args: Any) -> Any:
-        names = list(self._call.inputs)
-        positional, keywords = self._call.arguments(dict(zip(names, args, strict=True)))
+        positional, keywords = self._call._from_positions(args)
         return self._forward(*positional, **keywords)
+
+
+@contextlib.contextmanager
+def _attribute(model: torch.nn.Module, name: str, value: Any) -> Iterator[None]:
+    """While open, the instance has this attribute, past the ``__setattr__`` of its class."""
+    missing = object()
+    before = model.__dict__.get(name, missing)
+    model.__dict__[name] = value
+    try:
+        yield
+    finally:
+        if before is missing:
+            model.__dict__.pop(name, None)
+        else:
+            model.__dict__[name] = before
+
+
+@contextlib.contextmanager
+def replaced_call(owner: type, replacement: Callable[..., Any]) -> Iterator[None]:
+    """While open, ``replacement(original, module, *args, **kwargs)`` stands for the ``__call__`` that ``owner`` defines."""
+    before = vars(owner)["__call__"]
+
+    @functools.wraps(before)
+    def called(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        original = before.__get__(module, type(module)) if hasattr(before, "__get__") else before
+        return replacement(original, module, *args, **kwargs)
+
+    owner.__call__ = called  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        # The test may have put another one there, for a time of its own.
+        if vars(owner).get("__call__") is called:
+            owner.__call__ = before  # type: ignore[method-assign]
+
+
+def _bound_call(owner: type, model: torch.nn.Module, call: Call) -> contextlib.AbstractContextManager[None]:
+    """While open, ``model(*inputs)`` reaches the ``__call__`` of its class with the arguments of ``call``."""
+    inside = False
+
+    def arranged(original: Any, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        nonlocal inside
+        if module is not model or inside:
+            return original(*args, **kwargs)
+        positional, keywords = call._from_positions(args)
+        inside = True
+        try:
+            return original(*positional, **keywords)
+        finally:
+            inside = False
+
+    return replaced_call(owner, arranged)
+
+
+def own_call(cls: type) -> type | None:
+    """The class, this one or one it inherits from, that defines another ``__call__`` than torch's; mostly None."""
+    if cls.__call__ is torch.nn.Module.__call__:
+        return None
+    owner = next(base for base in cls.__mro__ if "__call__" in vars(base))
+    return None if str(owner.__module__).partition(".")[0] == "torch" else owner
 
 
 def _copy(value: Any) -> Any:
     # A cache object passed by the caller would grow from call to call: each call gets its own.
-    if isinstance(value, _IMMUTABLE):
+    if isinstance(value, (*_IMMUTABLE, torch.nn.Module)):
         return value
     try:
-        return copy.deepcopy(value)
+        copied = copy.deepcopy(value)
     except Exception:  # noqa: BLE001 - an object that cannot be copied is shared, as the caller shared it
         return value
+    return copied if type(copied) is type(value) else value
 
 
 def snapshot(arguments: Any) -> Any:
     """Copies of call arguments, in their containers, as they are now: a cache that grows later is copied while empty."""
-    if isinstance(arguments, dict):
+    if type(arguments) is dict:
         return {name: snapshot(value) for name, value in arguments.items()}
     if type(arguments) in (list, tuple):
         return type(arguments)(snapshot(value) for value in arguments)
-    return clone(arguments) if _holds_tensor(arguments) else _copy(arguments)
+    if not _holds_tensor(arguments):
+        return _copy(arguments)
+    try:
+        return clone(arguments)
+    except Exception:  # noqa: BLE001 - a tensor of a kind that cannot be copied is shared, and the test goes on
+        return arguments
 
 
 def _holds_tensor(value: Any) -> bool:
-    return any(isinstance(leaf, torch.Tensor) for _, leaf in leaves(value))
+    try:
+        return any(isinstance(leaf, torch.Tensor) for _, leaf in leaves(value))
+    except Exception:  # noqa: BLE001 - a container that cannot be looked into is a constant
+        return False
 
 
 def bind(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
@@ -120,23 +213,7 @@ def bind(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
     Raises:
         SubjectError: the arguments do not fit the forward's signature, or no tensor is among them.
     """
-    try:
-        signature = inspect.signature(model.forward)
-    except (TypeError, ValueError):
-        signature = inspect.Signature(
-            [
-                inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-                inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-            ]
-        )
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        given = [describe(arg) for arg in args] + [f"{name}={describe(value)}" for name, value in kwargs.items()]
-        raise SubjectError(
-            f"the inputs do not fit {type(model).__name__}.forward{_short(signature)}: {error}; "
-            f"given: {', '.join(given) or 'nothing'}"
-        ) from None
+    signature, bound = _bound(model, args, kwargs)
     values: dict[str, Any] = {}
     positional: list[str] = []
     starred = False
@@ -170,6 +247,39 @@ def bind(model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
             "a trace needs at least one: give inputs= or a torchscript_inputs fixture"
         )
     return Call(inputs=inputs, constants=constants, positional=tuple(positional))
+
+
+def _bound(
+    model: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[inspect.Signature, inspect.BoundArguments]:
+    """The arguments by the parameters of what takes them: the model's own ``__call__``, else its forward."""
+    forward = _signature(model.forward)
+    taken = [forward]
+    if own_call(type(model)) is not None:
+        own = _signature(functools.partial(type(model).__call__, model))
+        # One that takes anything hands it on: the forward has the better names, where they fit.
+        taken = [forward, own] if all(p.kind in _STARRED for p in own.parameters.values()) else [own]
+    for signature in taken:
+        try:
+            return signature, signature.bind(*args, **kwargs)
+        except TypeError as error:
+            reason = error
+    given = [describe(arg) for arg in args] + [f"{name}={describe(value)}" for name, value in kwargs.items()]
+    where = "forward" if taken[-1] is forward else "__call__"
+    raise SubjectError(
+        f"the inputs do not fit {type(model).__name__}.{where}{_short(taken[-1])}: {reason}; "
+        f"given: {', '.join(given) or 'nothing'}"
+    ) from None
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function; one without any is taken to accept everything."""
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return inspect.Signature(
+            [inspect.Parameter(name, kind) for name, kind in zip(("args", "kwargs"), _STARRED, strict=True)]
+        )
 
 
 def _short(signature: inspect.Signature) -> str:

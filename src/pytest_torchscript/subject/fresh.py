@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..nested import tensors
-from .inputs import BATCH, Dims, is_binary, mapped, mask_inverted
+from .inputs import BATCH, Dims, is_binary, is_plain, mapped, mask_inverted
 
 __all__ = ["PADDED_AT_START", "FreshValues"]
 
@@ -39,7 +39,7 @@ class FreshValues:
         by_path = dict(tensors(inputs))
         masks = self.mask_paths(by_path)
         # A sparse or quantised input is kept: there is no drawing another of the same pattern.
-        plain = [path for path, t in by_path.items() if path not in masks and t.layout == torch.strided and not t.is_quantized]
+        plain = [path for path, t in by_path.items() if path not in masks and is_plain(t)]
         floats = [path for path in plain if by_path[path].is_floating_point() or by_path[path].is_complex()]
         ints = [path for path in plain if path not in floats and by_path[path].dtype != torch.bool]
         bools = [path for path in plain if by_path[path].dtype == torch.bool]
@@ -211,7 +211,7 @@ class FreshValues:
         masks = self.mask_paths(dict(tensors(inputs)))
 
         def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
-            if path in masks or tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+            if path in masks or tensor.is_meta or not is_plain(tensor):
                 return tensor.clone()
             if tensor.is_floating_point() or tensor.is_complex():
                 return _normal_like(tensor, generator)

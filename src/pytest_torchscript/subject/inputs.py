@@ -19,8 +19,10 @@ from ..nested import map_with_path, tensors
 __all__ = [
     "Dims",
     "declared_dims",
+    "has_axes",
     "infer_dims",
     "is_binary",
+    "is_plain",
     "mapped",
     "mask_inverted",
     "mask_name",
@@ -94,7 +96,7 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     same size. A 2-d float tensor is (batch, features), unless a ``seq_len`` was asked for and nothing else has one.
     Images' height and width are added by :func:`with_guessed_axes`, where they matter.
     """
-    by_path = dict(tensors(inputs))
+    by_path = {path: tensor for path, tensor in tensors(inputs) if has_axes(tensor)}
     axes: dict[str, dict[int, str]] = {path: {} for path in by_path}
     first = next((tensor for tensor in by_path.values() if tensor.ndim >= 2), None)
     if first is None:
@@ -120,6 +122,29 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     return Dims({path: named for path, named in axes.items() if named})
 
 
+_WITH_AXES = (torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+
+
+def has_axes(tensor: torch.Tensor) -> bool:
+    """Whether rows of a tensor can be repeated and left out; a nested one has none, of a quantised one they may have scales."""
+    if tensor.is_nested or tensor.layout not in _WITH_AXES:
+        return False
+    return not tensor.is_quantized or tensor.qscheme() == torch.per_tensor_affine
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether other values of a tensor can be drawn: of a sparse, nested or quantised one they cannot be written in place."""
+    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+
+
+def _selected(tensor: torch.Tensor, axis: int, index: torch.Tensor) -> torch.Tensor:
+    """The entries of one axis at ``index``, in the layout of the tensor."""
+    index = index.to(tensor.device)
+    if tensor.layout in (torch.strided, torch.sparse_coo):
+        return tensor.index_select(axis, index)
+    return tensor.to_dense().index_select(axis, index).to_sparse(layout=tensor.layout)
+
+
 def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool, signals: bool) -> Dims:
     """The dims with the height and width of image inputs, the depth of volumes and the time of signals.
 
@@ -129,6 +154,8 @@ def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool,
     """
     axes = {path: dict(named) for path, named in dims.axes.items()}
     for path, tensor in tensors(inputs):
+        if not has_axes(tensor):
+            continue
         if signals and tensor.ndim == 2 and tensor.is_floating_point() and "mask" not in path and tensor.shape[1] > 1:
             axes.setdefault(path, {}).setdefault(1, TIME)
         image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path
@@ -240,7 +267,7 @@ def resize(
                     index = index * observed // size if size > observed else index
             else:
                 index = index * observed // size if stretched else index % observed
-            tensor = tensor.index_select(axis, index.to(tensor.device))
+            tensor = _selected(tensor, axis, index)
         return tensor.detach().clone()
 
     return mapped(inputs, change)
@@ -277,7 +304,7 @@ def pad(
 
 def is_binary(tensor: torch.Tensor) -> bool:
     """Whether a mask says keep or drop; an additive float mask is an input like any other."""
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+    if tensor.is_meta or not is_plain(tensor):
         return tensor.dtype == torch.bool
     return tensor.dtype == torch.bool or (not tensor.is_complex() and bool(((tensor == 0) | (tensor == 1)).all()))
 

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from .call import snapshot
+from .call import Call, bind, own_call, replaced_call, snapshot
+from .effects import CallEffects, effects_of
+from .surroundings import Surroundings
 
 __all__ = ["ObservedCall", "Observer", "signature_of"]
+
+_HELPERS_OF_TORCH = {"ObserverBase", "FakeQuantizeBase"}
+"""Base classes of torch that watch a tensor for quantisation: they are called beside the model, and are none."""
 
 
 @dataclass(frozen=True)
 class ObservedCall:
-    """The first call of a model: the module itself, and copies of the arguments as they were given."""
+    """The first call of a model: the module itself, and copies of the arguments as they were given.
+
+    ``surroundings`` are the settings of the process round the call, ``effects`` what it did to the model, if anything.
+    """
 
     model: torch.nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    surroundings: Surroundings | None = None
+    effects: CallEffects | None = None
+
+    def bound_to(self, model: torch.nn.Module) -> Call:
+        """The call as one of ``model``, this one or another of its kind; only this one has the effects.
+
+        Raises:
+            SubjectError: the arguments do not fit the model.
+        """
+        effects = self.effects if model is self.model else None
+        return replace(bind(model, self.args, self.kwargs), surroundings=self.surroundings, effects=effects)
 
 
 def signature_of(model: torch.nn.Module) -> tuple[Any, ...]:
@@ -38,9 +58,16 @@ def is_candidate(model: torch.nn.Module) -> bool:
         # Called whenever a parametrised weight is looked at.
         return False
     names = [cls.__name__ for cls in type(model).__mro__]
-    if any(cls.__module__.partition(".")[0] == "torchmetrics" for cls in type(model).__mro__) or "Metric" in names:
+    if _HELPERS_OF_TORCH.intersection(names) and any(name.startswith("torch.") for name in _modules_of(model)):
+        return False
+    if any(name.partition(".")[0] == "torchmetrics" for name in _modules_of(model)) or "Metric" in names:
         return False
     return not names[0].lower().endswith(("loss", "criterion", "metric"))
+
+
+def _modules_of(model: torch.nn.Module) -> list[str]:
+    """The names of the Python modules that define a model's class and those it inherits from."""
+    return [str(cls.__module__) for cls in type(model).__mro__]
 
 
 class Observer:
@@ -62,37 +89,103 @@ class Observer:
         observer = self
 
         def observed(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return observer._enter(call, module, args, kwargs)
+            return observer._enter(functools.partial(call, module), module, args, kwargs)
 
         # A global forward pre-hook would be the public way, but it does not see keyword arguments. `__call__` itself is
         # left alone: a test may replace it until its teardown, and would put ours back then.
         torch.nn.Module._call_impl = observed  # type: ignore[method-assign, assignment]
         try:
-            yield self
+            with self._watching_own_calls():
+                yield self
         finally:
             torch.nn.Module._call_impl = call  # type: ignore[method-assign]
 
+    @contextmanager
+    def _watching_own_calls(self) -> Iterator[None]:
+        """Watch each class that defines a ``__call__`` too, those that the body defines included.
+
+        What such a model was called with is known there alone: it may add, rename or drop arguments, or go to its forward
+        past ``Module.__call__``.
+        """
+
+        def observed(original: Any, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if not isinstance(module, torch.nn.Module):
+                return original(*args, **kwargs)
+            return self._enter(original, module, args, kwargs)
+
+        watched: set[type] = set()
+        outer = vars(torch.nn.Module).get("__init_subclass__")
+        with ExitStack() as stack:
+
+            def watch(cls: type) -> None:
+                owner = own_call(cls)
+                if owner is not None and owner not in watched:
+                    watched.add(owner)
+                    stack.enter_context(replaced_call(owner, observed))
+
+            def defined(cls: Any, /, **arguments: Any) -> None:
+                if outer is None:
+                    super(torch.nn.Module, cls).__init_subclass__(**arguments)  # type: ignore[misc]
+                else:
+                    outer.__get__(None, cls)(**arguments)
+                watch(cls)
+
+            for cls in _subclasses(torch.nn.Module):
+                watch(cls)
+            torch.nn.Module.__init_subclass__ = classmethod(defined)  # type: ignore[assignment]
+            if outer is None:
+                stack.callback(delattr, torch.nn.Module, "__init_subclass__")
+            else:
+                stack.callback(setattr, torch.nn.Module, "__init_subclass__", outer)
+            yield
+
     def _enter(self, call: Any, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if type(module).__name__ == "OptimizedModule":
+            # What torch.compile returns is called in place of the model that it was made from.
+            module = module._modules.get("_orig_mod") or module
         depth = getattr(self._local, "depth", 0)
         wanted = depth == 0 and is_candidate(module)
         if self._only is not None:
             wanted = isinstance(module, self._only) and not getattr(self._local, "inside", False)
-        if not wanted or torch._C._get_tracing_state() is not None:
-            self._local.depth = depth + 1
-            try:
-                return call(module, *args, **kwargs)
-            finally:
-                self._local.depth = depth
+        if not wanted or _known(module, self._seen) or torch._C._get_tracing_state() is not None:
+            with self._inside(depth):
+                return call(*args, **kwargs)
         # As given: the call may write into its arguments. That it was accepted, and by what model (a lazy one takes its
         # shape in its first call), is known only afterwards.
         given = snapshot(args), snapshot(kwargs)
-        self._local.depth, self._local.inside = depth + 1, True
-        try:
-            result = call(module, *args, **kwargs)
-        finally:
-            self._local.depth, self._local.inside = depth, False
+        with effects_of(module) as effects, self._inside(depth, wanted=True):
+            result = call(*args, **kwargs)
         key = signature_of(module)
         if key not in self._seen:
             self._seen.add(key)
-            self.calls.append(ObservedCall(module, *given))
+            self.calls.append(ObservedCall(module, *given, Surroundings.now(), *effects))
         return result
+
+    @contextmanager
+    def _inside(self, depth: int, *, wanted: bool = False) -> Iterator[None]:
+        """While open, calls in this thread are parts of one that is seen already."""
+        inside = getattr(self._local, "inside", False)
+        self._local.depth, self._local.inside = depth + 1, inside or wanted
+        try:
+            yield
+        finally:
+            self._local.depth, self._local.inside = depth, inside
+
+
+def _known(model: torch.nn.Module, seen: set[tuple[Any, ...]]) -> bool:
+    """Whether a call of such a model is recorded; of a lazy one it is not known before its first call."""
+    try:
+        return signature_of(model) in seen
+    except RuntimeError:
+        return False
+
+
+def _subclasses(cls: type) -> set[type]:
+    """Every class below ``cls`` that is loaded."""
+    found: set[type] = set()
+    waiting = [cls]
+    while waiting:
+        new: set[type] = set(type.__subclasses__(waiting.pop())) - found
+        found |= new
+        waiting += new
+    return found

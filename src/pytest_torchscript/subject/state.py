@@ -2,55 +2,67 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import copy
-import operator
 import os
 import random
 import sys
 import warnings
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
 
 from ..nested import identical
+from .contents import Contents, parts, same_objects
 
 __all__ = ["ModelState", "isolated"]
 
-_CONTAINERS = (list, dict, set, collections.deque)
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
+_COPIED = 64 * 2**20
+"""How many bytes of parameters are copied at most; see :class:`ModelState`."""
 
 
 class _Saved:
-    """One tensor: the object, what it held and the version it had."""
+    """One tensor: the object, its memory, and what it held: a copy, or a fingerprint that a copy would be dear for."""
 
-    __slots__ = ("content", "name", "requires_grad", "tensor", "version")
+    __slots__ = ("_content", "_fingerprint", "_memory", "lost", "name", "requires_grad", "tensor", "version")
 
-    def __init__(self, name: str, tensor: torch.Tensor) -> None:
+    def __init__(self, name: str, tensor: torch.Tensor, *, copied: bool = True) -> None:
         self.name = name
         self.tensor = tensor
-        self.content = None if tensor.is_meta else tensor.detach().clone()
         self.version = _version(tensor)
         self.requires_grad = tensor.requires_grad
+        self.lost = False
+        self._memory = tensor.detach()
+        self._fingerprint = None if copied or tensor.is_meta else _fingerprint(tensor)
+        self._content = None if tensor.is_meta or self._fingerprint is not None else tensor.detach().clone()
 
     def changed(self, *, thorough: bool) -> bool:
         """Whether the content is another. Without ``thorough`` an unmoved version counter is believed."""
-        if self.content is None or (_version(self.tensor) == self.version and not thorough):
+        if _version(self.tensor) == self.version and not thorough:
             return False
-        return not identical(self.tensor, self.content)
+        if self._fingerprint is not None:
+            now = _fingerprint(self.tensor)
+            return now is None or not identical(now, self._fingerprint)
+        return self._content is not None and not identical(self.tensor, self._content)
 
     def restore(self) -> None:
-        if self.content is not None:
-            # `.data` has a version counter of its own: a graph the user built before the gate stays usable.
-            with torch.no_grad():
-                if self.tensor.shape != self.content.shape or self.tensor.dtype != self.content.dtype:
-                    self.tensor.data = self.content.clone()
-                else:
-                    self.tensor.data.copy_(self.content)
+        """Put the content back, in place. Of a tensor without a copy only memory that was exchanged can be put back."""
+        # `.data` has a version counter of its own: a graph the user built before the gate stays usable.
+        with torch.no_grad():
+            if _place(self.tensor) != _place(self._memory):
+                self.tensor.data = self._memory
+            if self._content is not None:
+                self.tensor.data.copy_(self._content)
+        if self._fingerprint is not None and self.changed(thorough=True):
+            self.lost, self._fingerprint = True, _fingerprint(self.tensor)
         self.version = _version(self.tensor)
+
+
+def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Where in memory a tensor is, and how it is read there; a sparse one has no such place."""
+    address = tensor.data_ptr() if tensor.layout == torch.strided and not tensor.is_nested else 0
+    return address, tensor.shape, tensor.dtype
 
 
 def _version(tensor: torch.Tensor) -> int:
@@ -58,78 +70,60 @@ def _version(tensor: torch.Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-def _vars(value: Any) -> dict[str, Any] | None:
-    """The attributes of a plain helper object, a cache or a config; None for anything that is more, or less, than that."""
-    cls = type(value)
-    if isinstance(value, (type, torch.nn.Module, torch.Tensor, ModuleType)) or callable(value):
+def _fingerprint(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Sums of the bits of a tensor, one for every 8192 bytes; None for one whose memory is no plain row of numbers.
+
+    Reading 434 MB so takes 20 ms on one core, where a copy takes 600 ms or more. Values that change places within the
+    same 8192 bytes are not seen.
+    """
+    try:
+        words = tensor.detach().view(-1).view(torch.int64)
+        whole = words.numel() // 1024 * 1024
+        return torch.cat([words[:whole].view(-1, 1024).sum(1), words[whole:].sum().reshape(1)])
+    except RuntimeError:
         return None
-    if cls.__module__.partition(".")[0] in ("builtins", "torch", "numpy", "threading", "_thread", "logging", "collections"):
-        return None
-    attributes = getattr(value, "__dict__", None)
-    return attributes if isinstance(attributes, dict) else None
-
-
-def _containers(value: Any, depth: int = 3) -> Iterator[Any]:
-    """The lists, dicts, sets and helper objects' attributes reachable from an attribute: what a call may write into."""
-    if not depth or value is None or isinstance(value, (bool, int, float, str, bytes)):
-        return
-    if isinstance(value, _CONTAINERS):
-        yield value
-        for entry in value.values() if isinstance(value, dict) else value:
-            yield from _containers(entry, depth - 1)
-    elif (attributes := _vars(value)) is not None:
-        yield from _containers(attributes, depth)
-
-
-def _loose_tensors(value: Any, depth: int = 3) -> Iterator[torch.Tensor]:
-    """The tensors a plain attribute holds, itself or in containers."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif depth and isinstance(value, (list, tuple, dict, collections.deque)):
-        for entry in value.values() if isinstance(value, dict) else value:
-            yield from _loose_tensors(entry, depth - 1)
-    elif depth and value is not None and not isinstance(value, (bool, int, float, str)):
-        attributes = _vars(value)
-        if attributes is not None:
-            yield from _loose_tensors(attributes, depth)
 
 
 class ModelState:
     """A snapshot of a module and all below it: parameters, buffers, attributes, flags and hooks.
 
     :meth:`restore` puts everything back, in place, so that whoever holds the tensors sees them as before.
+
+    Buffers and loose tensors are copied, and so are parameters, the small ones first, up to ``copied`` bytes together, and
+    those that ``written`` names. Of other parameters a fingerprint is kept: that they change is seen, and cannot be undone;
+    :attr:`lost` names them.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, *, copied: int = _COPIED, written: Collection[str] = ()) -> None:
         self.model = model
-        self._dicts: list[tuple[str, torch.nn.Module, dict[str, Any]]] = []
-        self._copies: dict[int, tuple[Any, Any]] = {}
+        self.lost: tuple[str, ...] = ()
+        self._dicts: dict[str, tuple[torch.nn.Module, dict[str, Any]]] = {}
+        self._contents: dict[int, Contents] = {}
         self._loose: dict[int, _Saved] = {}
         self._generators: list[tuple[torch.Generator, torch.Tensor]] = []
-        self._parameters = [_Saved(name, parameter) for name, parameter in model.named_parameters()]
+        copies = _to_copy(model, copied) | set(written)
+        self._parameters = [_Saved(name, tensor, copied=name in copies) for name, tensor in model.named_parameters()]
         self._buffers = [_Saved(name, buffer) for name, buffer in model.named_buffers()]
-        # A write through `.data` moves no version counter. Whoever finds one makes every later look thorough.
-        self._sneaky = False
+        # A write through `.data` moves no version counter. Once one is found, every later look is thorough.
+        self._writes_past_counters = False
         known = {id(saved.tensor) for saved in (*self._parameters, *self._buffers)}
         for prefix, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 # Its state is C++'s: parameters and buffers, which are saved above.
                 continue
-            attributes = module.__dict__
-            self._dicts.append((prefix, module, dict(attributes)))
-            for name, value in attributes.items():
-                if value is None or isinstance(value, (bool, int, float, str)):
-                    continue
-                found = [value] if name in _REGISTRIES or (isinstance(value, dict) and not value) else _containers(value)
-                for container in found:
-                    if id(container) not in self._copies:
-                        self._copies[id(container)] = container, copy.copy(container)
-                if isinstance(value, torch.Generator):
-                    self._generators.append((value, value.get_state()))
-                if name not in _REGISTRIES:
-                    for tensor in _loose_tensors(value):
-                        if id(tensor) not in known and id(tensor) not in self._loose:
-                            self._loose[id(tensor)] = _Saved(f"{prefix}.{name}".lstrip("."), tensor)
+            self._dicts[prefix] = module, dict(module.__dict__)
+            for name, value in module.__dict__.items():
+                self._note(_joined(prefix, name), value, known, whole=name not in _REGISTRIES)
+
+    def _note(self, name: str, value: Any, known: set[int], *, whole: bool) -> None:
+        """Note what one attribute holds; of torch's registries the entries alone, for those are noted elsewhere."""
+        if isinstance(value, torch.Generator):
+            self._generators.append((value, value.get_state()))
+        for part in parts(value) if whole else (value,):
+            if not isinstance(part, torch.Tensor):
+                self._contents.setdefault(id(part), Contents(part))
+            elif id(part) not in known and id(part) not in self._loose:
+                self._loose[id(part)] = _Saved(name, part)
 
     def changed_parameters(self) -> list[str]:
         """Names of the parameters whose values are no longer the saved ones."""
@@ -138,100 +132,127 @@ class ModelState:
     def changed_buffers(self) -> list[str]:
         """Names of the buffers whose values are no longer the saved ones, or which came or went."""
         changed = [saved.name for saved in self._buffers if saved.changed(thorough=True)]
-        for prefix, module, attributes in self._dicts:
-            before = self._copies[id(attributes["_buffers"])][1]
+        for prefix, (module, _) in self._dicts.items():
+            before = self._registered(prefix)
             for name in {**before, **module._buffers}:
-                full = f"{prefix}.{name}".lstrip(".")
+                full = _joined(prefix, name)
                 if module._buffers.get(name, self) is not before.get(name, self) and full not in changed:
                     changed.append(full)
         return changed
 
+    def _registered(self, prefix: str) -> dict[str, Any]:
+        """The buffers that a module had."""
+        return dict(self._contents[id(self._dicts[prefix][1]["_buffers"])].entries())
+
     def changed_attributes(self) -> list[str]:
         """Names of the plain attributes that are other objects, or containers and tensors with other content."""
-        changed = []
-        for prefix, module, before in self._dicts:
-            for name in {**before, **module.__dict__}:
-                if name in _REGISTRIES or name == "training":
-                    continue
-                value = module.__dict__.get(name, self)
-                if value is not before.get(name, self) or self._content_changed(value):
-                    changed.append(f"{prefix}.{name}".lstrip("."))
-        return sorted(changed)
+        return sorted(
+            _joined(prefix, name)
+            for prefix, (module, before) in self._dicts.items()
+            for name in {**before, **module.__dict__}
+            if name not in (*_REGISTRIES, "training") and self._attribute_differs(prefix, name)
+        )
+
+    def _attribute_differs(self, prefix: str, name: str) -> bool:
+        module, before = self._dicts[prefix]
+        value = module.__dict__.get(name, self)
+        return value is not before.get(name, self) or self._content_changed(value)
 
     def differs(self, name: str) -> bool:
         """Whether one parameter, buffer or plain attribute (``block.0.cache``) is no longer as saved."""
         for saved in (*self._parameters, *self._buffers):
             if saved.name == name and saved.changed(thorough=True):
                 return True
-        owner, _, attribute = name.rpartition(".")
-        for prefix, module, before in self._dicts:
-            if prefix == owner:
-                if attribute in before or attribute in module.__dict__:
-                    value = module.__dict__.get(attribute, self)
-                    return value is not before.get(attribute, self) or self._content_changed(value)
-                registry = self._copies[id(before["_buffers"])][1]
-                return module._buffers.get(attribute) is not registry.get(attribute)
-        return False
+        prefix, _, attribute = name.rpartition(".")
+        if prefix not in self._dicts:
+            return False
+        module, before = self._dicts[prefix]
+        if attribute in before or attribute in module.__dict__:
+            return self._attribute_differs(prefix, attribute)
+        return module._buffers.get(attribute) is not self._registered(prefix).get(attribute)
+
+    def written(self, name: str) -> bool:
+        """Whether a parameter holds other values, or was written by an operation that moves its version counter."""
+        saved = next(saved for saved in self._parameters if saved.name == name)
+        return _version(saved.tensor) != saved.version or saved.changed(thorough=True)
+
+    def held(self, name: str) -> Any:
+        """The object that is a buffer or a plain attribute now; None where there is none."""
+        prefix, _, attribute = name.rpartition(".")
+        module, _ = self._dicts[prefix]
+        return module.__dict__.get(attribute, module._buffers.get(attribute))
+
+    def restore_one(self, name: str) -> None:
+        """Put one buffer or plain attribute back, and what it holds; the rest stays."""
+        prefix, _, attribute = name.rpartition(".")
+        module, before = self._dicts[prefix]
+        registry, values = module.__dict__, before
+        if attribute not in before and attribute not in registry:
+            registry, values = module._buffers, self._registered(prefix)
+        if attribute in values:
+            registry[attribute] = values[attribute]
+        else:
+            registry.pop(attribute, None)
+        tensors = {id(saved.tensor): saved for saved in (*self._buffers, *self._loose.values())}
+        for part in parts(values.get(attribute)):
+            if id(part) in self._contents:
+                self._contents[id(part)].restore()
+            elif id(part) in tensors:
+                self._restore(tensors[id(part)], thorough=True)
 
     def _content_changed(self, value: Any) -> bool:
-        for container in _containers(value):
-            saved = self._copies.get(id(container))
-            if saved is not None and _content_differs(container, saved[1]):
+        for part in parts(value):
+            if isinstance(part, torch.Tensor):
+                if id(part) in self._loose and self._loose[id(part)].changed(thorough=True):
+                    return True
+            elif id(part) in self._contents and self._contents[id(part)].changed():
                 return True
-        return any(
-            id(tensor) in self._loose and self._loose[id(tensor)].changed(thorough=True) for tensor in _loose_tensors(value)
-        )
+        return False
 
     def restore(self, *, thorough: bool = False, parameters: bool = True) -> None:
         """Put everything back. ``thorough`` looks at every value; otherwise tensors go by their version counters.
 
         Without ``parameters`` those keep what a call made of them.
         """
-        for _, module, before in self._dicts:
+        for module, before in self._dicts.values():
             now = module.__dict__
-            if not (_identical if thorough else _alike)(now, before):
+            if not same_objects(now, before):
                 # The order of the attributes is kept too: some code iterates over them.
                 now.clear()
                 now.update(before)
-        for original, content in self._copies.values():
-            if (original or content) and _content_differs(original, content):
-                original.clear()
-                if isinstance(original, (list, collections.deque)):
-                    original.extend(content)
-                else:
-                    original.update(content)
+        for contents in self._contents.values():
+            contents.restore()
         for generator, drawn in self._generators:
             generator.set_state(drawn)
         for saved in (*(self._parameters if parameters else ()), *self._buffers, *self._loose.values()):
-            if thorough or self._sneaky or _version(saved.tensor) != saved.version:
-                if saved.changed(thorough=True):
-                    self._sneaky = self._sneaky or _version(saved.tensor) == saved.version
-                    saved.restore()
-                saved.version = _version(saved.tensor)
-            if saved.tensor.requires_grad != saved.requires_grad and saved.tensor.is_leaf:
-                saved.tensor.requires_grad_(saved.requires_grad)
+            self._restore(saved, thorough=thorough or self._writes_past_counters)
+
+    def _restore(self, saved: _Saved, *, thorough: bool) -> None:
+        if thorough or _version(saved.tensor) != saved.version:
+            if saved.changed(thorough=True):
+                self._writes_past_counters = self._writes_past_counters or _version(saved.tensor) == saved.version
+                saved.restore()
+                if saved.lost:
+                    self.lost = tuple(dict.fromkeys((*self.lost, saved.name)))
+            saved.version = _version(saved.tensor)
+        if saved.tensor.requires_grad != saved.requires_grad and saved.tensor.is_leaf:
+            saved.tensor.requires_grad_(saved.requires_grad)
 
 
-def _alike(now: dict[Any, Any], before: dict[Any, Any]) -> bool:
-    """A fast look: dicts compare by identity first, and only then by value, which tensors refuse."""
-    try:
-        return bool(now == before)
-    except Exception:  # noqa: BLE001 - a comparison of two different objects that have none
-        return False
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
 
 
-def _identical(now: dict[Any, Any], before: dict[Any, Any]) -> bool:
-    """The same objects under the same keys in the same order; tensors do not compare by value."""
-    return len(now) == len(before) and all(map(operator.is_, now.values(), before.values())) and list(now) == list(before)
-
-
-def _content_differs(now: Any, before: Any) -> bool:
-    """Whether a container holds other objects than before."""
-    if isinstance(now, dict):
-        return not _identical(now, before)
-    if isinstance(now, set):
-        return bool(now != before)
-    return len(now) != len(before) or not all(map(operator.is_, now, before))
+def _to_copy(model: torch.nn.Module, most: int) -> set[str]:
+    """Names of the smallest parameters that have ``most`` bytes together."""
+    sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in model.named_parameters()}
+    names, total = set(), 0
+    for name in sorted(sizes, key=lambda name: sizes[name]):
+        total += sizes[name]
+        if total > most:
+            break
+        names.add(name)
+    return names
 
 
 @contextlib.contextmanager

@@ -107,17 +107,19 @@ def private_compilation() -> Iterator[Any]:
         state._python_cu, recursive._python_cu, recursive.concrete_type_store = before
 
 
-def run(module: Any, inputs: Mapping[str, Any], *, profiled: bool = False) -> Any:
+def run(module: Any, inputs: Mapping[str, Any], *, profiled: bool = False, autocast: bool = True) -> Any:
     """Call a traced module with copies of the inputs, by position; the outputs are copies too.
 
     An output may alias a buffer, and would change under the caller with the next run. ``profiled`` runs under torch's
     default executor, which specialises the program to what it saw in the first runs; the plain one interprets the graph
-    as it is, which is several times faster for a handful of runs.
+    as it is, which is several times faster for a handful of runs. Without ``autocast`` that is off during the run.
     """
     arguments = tuple(clone(dict(inputs)).values())
-    if profiled:
-        return detached(module(*arguments))
-    with torch.jit.optimized_execution(False):
+    with contextlib.ExitStack() as stack:
+        if not profiled:
+            stack.enter_context(torch.jit.optimized_execution(False))
+        for kind in () if autocast else ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(kind, enabled=False))
         return detached(module(*arguments))
 
 

@@ -1,0 +1,114 @@
+"""Whether an answer depends on an earlier call, shown by calling the model from the state that it had before that call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .effects import CallEffects
+from .state import ModelState
+
+__all__ = ["Dependence", "dependence"]
+
+_Run = Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependence:
+    """An input that the model answers otherwise after another call.
+
+    ``names`` are the attributes and buffers that carry it: one where one alone explains it. ``later`` is the answer after
+    the other call, or ``error`` what the model raises then; ``alone`` is the answer without that call.
+    """
+
+    label: str
+    names: tuple[str, ...]
+    alone: Any
+    later: Any = None
+    error: Exception | None = None
+
+
+def dependence(
+    effects: CallEffects,
+    run: _Run,
+    first: Mapping[str, Any],
+    others: Iterable[tuple[str, Mapping[str, Any]]],
+    differ: Callable[[Any, Any], bool],
+) -> Dependence | None:
+    """The first of the ``others`` that is answered otherwise after a call on ``first``, because of what that call keeps.
+
+    ``run`` calls the model and leaves its state as it is. What every call makes anew is kept by none, and a table that is
+    built in the first call, whatever the values of that, gives the same answers.
+    """
+    with effects.undone() as before:
+        names = _kept(before, effects, run, first)
+        if not names:
+            return None
+        for label, inputs in others:
+            found = _compared(effects, run, first, label, inputs, differ, names)
+            if found is not None:
+                return found
+    return None
+
+
+def _kept(before: ModelState, effects: CallEffects, run: _Run, first: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the first call of a model writes, also in eval mode, and the second does not make anew."""
+    try:
+        run(first)
+        held = {name: before.held(name) for name in (*effects.attributes, *effects.buffers) if before.differs(name)}
+        if held:
+            run(first)
+    except Exception:  # noqa: BLE001 - the check `eager` has said what a call raises
+        return ()
+    kept = [name for name, value in held.items() if before.held(name) is value]
+    # What is kept comes before the flags that say that something is.
+    return tuple(sorted(kept, key=lambda name: _is_flag(held[name])))
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool and value.numel() == 1)
+
+
+def _compared(
+    effects: CallEffects,
+    run: _Run,
+    first: Mapping[str, Any],
+    label: str,
+    inputs: Mapping[str, Any],
+    differ: Callable[[Any, Any], bool],
+    names: tuple[str, ...],
+) -> Dependence | None:
+    def after(*earlier: Mapping[str, Any], without: str | None = None) -> Any:
+        effects.undo()
+        for others in earlier:
+            run(others)
+        if without is not None:
+            effects.before.restore_one(without)
+        return run(inputs)
+
+    try:
+        alone = after()
+    except Exception:  # noqa: BLE001 - eager refuses this input anyway
+        return None
+    later = error = None
+    try:
+        later = after(first)
+    except Exception as raised:  # noqa: BLE001 - accepted when asked first, refused when asked second
+        error = raised
+    # A model that draws its weights in the first call, or anew in every call, answers otherwise every time.
+    if (error is None and not differ(later, alone)) or differ(after(), alone):
+        return None
+
+    def explains(name: str) -> bool:
+        try:
+            return not differ(after(first, without=name), alone)
+        except Exception:  # noqa: BLE001 - the model is not one without this name alone
+            return False
+
+    culprit = next(
+        (name for name in names if len(names) > 1 and not _is_flag(effects.before.held(name)) and explains(name)), None
+    )
+    return Dependence(label=label, names=names if culprit is None else (culprit,), alone=alone, later=later, error=error)

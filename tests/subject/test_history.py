@@ -1,0 +1,121 @@
+"""Whether an answer depends on an earlier call."""
+
+# nn.Module.__call__ and parts of torch are untyped.
+# mypy: disable-error-code="no-any-return, no-untyped-call"
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytest_torchscript.subject.effects import effects_of
+from pytest_torchscript.subject.history import Dependence, dependence
+
+FIRST = {"x": torch.tensor([1.0, 2.0])}
+OTHERS = [("like it", dict(FIRST)), ("another", {"x": torch.tensor([3.0, 5.0])}), ("longer", {"x": torch.ones(3)})]
+
+
+def found(model: nn.Module) -> Dependence | None:
+    with effects_of(model) as effects:
+        model(**FIRST)
+    return dependence(
+        effects[0], lambda inputs: model(**inputs), FIRST, OTHERS, lambda left, right: not torch.equal(left, right)
+    )
+
+
+class Kept(nn.Module):
+    """The first input is kept; the others are written beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: Tensor | None = None
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.map = x * 2
+        self.noted = True
+        if self.kept is None:
+            self.kept = x.clone()
+        return x + self.kept
+
+
+class KeptLength(Kept):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = torch.ones(len(x))
+        return x + self.kept
+
+
+class Table(Kept):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None or len(self.kept) < len(x):
+            self.kept = torch.arange(float(len(x) + 4))
+        return x + self.kept[: len(x)]
+
+
+class DrawsWeights(Kept):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = torch.rand(3)
+        return x + self.kept[: len(x)]
+
+
+class Everywhere(Kept):
+    """Two attributes that hold the same: neither alone explains it."""
+
+    other: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = x.clone()
+        if self.other is None:
+            self.other = x.clone()
+        return x + self.kept + self.other
+
+
+def test_the_input_that_is_answered_otherwise_is_told() -> None:
+    """With what carries it, the answer after the first call and the one without."""
+    told = found(Kept())
+    assert told is not None
+    assert (told.label, told.names, told.error) == ("another", ("kept",), None)
+    assert (told.later.tolist(), told.alone.tolist()) == ([4, 7], [6, 10])
+
+
+def test_a_refusal_after_the_first_call_is_told() -> None:
+    """An input that a fresh model accepts."""
+    told = found(KeptLength())
+    assert told is not None
+    assert (told.label, told.names, type(told.error)) == ("longer", ("kept",), RuntimeError)
+
+
+def test_attributes_of_which_none_alone_explains_it_are_all_told() -> None:
+    """They belong together."""
+    told = found(Everywhere())
+    assert told is not None
+    assert told.names == ("kept", "other")
+
+
+def test_a_table_that_no_value_went_into_is_none() -> None:
+    """It is the same after any call, or made anew where it is too short."""
+    assert found(Table()) is None
+
+
+def test_weights_drawn_in_the_first_call_are_none() -> None:
+    """A fresh model answers otherwise every time: that is no memory."""
+    assert found(DrawsWeights()) is None
+
+
+def test_a_model_that_raises_tells_nothing() -> None:
+    """What a call raises is another check's business."""
+    model: Any = Kept()
+    with effects_of(model) as effects:
+        model(**FIRST)
+
+    def refuse(inputs: Any) -> Any:
+        raise ZeroDivisionError
+
+    assert dependence(effects[0], refuse, FIRST, OTHERS, lambda left, right: True) is None
+    assert model.calls == 1
