@@ -14,12 +14,12 @@ from pytest_torchscript import gate
 from pytest_torchscript.result import CellResult, CheckResult, Finding, Status, Verdict
 from pytest_torchscript.spec import GateSpec, parse_arguments
 from pytest_torchscript.targets import Neuron, Targets, built_in
-from pytest_torchscript.targets.neuron_rules import RULES
+from pytest_torchscript.targets.neuron.rules import RULES
 
-from ..corpus.case import Case
-from .neuron_corpus import BREAKING, DYNAMIC, KEEPING, Breaking
+from ...corpus.case import Case
+from .corpus import BREAKING, DYNAMIC, KEEPING, Breaking
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SEVERITY = {rule.name: rule.severity for rule in RULES}
 
 
