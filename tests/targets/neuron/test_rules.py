@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,72 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from pytest_torchscript import gate
-from pytest_torchscript.result import CellResult, CheckResult, Finding, Status, Verdict
-from pytest_torchscript.spec import GateSpec, parse_arguments
-from pytest_torchscript.targets import Neuron, Targets, built_in
+from pytest_torchscript.result import Status, Verdict
 from pytest_torchscript.targets.neuron.rules import RULES
 
 from ...corpus.case import Case
-from .corpus import BREAKING, DYNAMIC, KEEPING, Breaking
-
-ROOT = Path(__file__).resolve().parents[3]
-SEVERITY = {rule.name: rule.severity for rule in RULES}
-
-
-class WithoutSdk(Neuron):
-    """The target as on a machine without its tools, whatever this one has."""
-
-    def missing(self) -> str | None:
-        return "torch_neuronx is not installed"
-
-
-X = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0))
-
-TARGETS = Targets(by_name={"neuron": WithoutSdk()})
-
-
-def judged(subject: gate.Subject, **arguments: object) -> CellResult:
-    """The only cell of a gate for Neuron."""
-    spec = GateSpec.merge(parse_arguments((), {"target": "neuron", **arguments}, built_in().arguments))
-    (cell,) = gate.judge(subject, spec, id="neuron", root=str(ROOT), targets=TARGETS).cells
-    return cell
-
-
-def linted(case: Case) -> CheckResult:
-    model = case.build()
-    return judged(gate.Subject(model=model, call=gate.call_of(model, case.inputs())), **case.arguments).check("target")
-
-
-def broken(result: CheckResult) -> tuple[Finding, ...]:
-    """The places that break a rule, without the note of what was not judged."""
-    return tuple(finding for finding in result.findings if "rule" in finding.details)
-
-
-def unjudged(result: CheckResult) -> set[str]:
-    return {rule for rule, outcome in result.metrics["rules"].items() if outcome == "not judged"}
-
-
-def reasons(result: CheckResult) -> dict[str, str]:
-    """Why rules could not be judged: at most one finding tells all of them."""
-    notes = [finding.details["not_judged"] for finding in result.findings if "not_judged" in finding.details]
-    assert len(notes) <= 1
-    return dict(notes[0]) if notes else {}
-
-
-def by_rule(result: CheckResult) -> dict[str, list[Finding]]:
-    found: dict[str, list[Finding]] = {}
-    for finding in broken(result):
-        found.setdefault(str(finding.details["rule"]), []).append(finding)
-    return found
-
-
-def text(result: CheckResult) -> str:
-    """What was found, for whoever reads a failure of this file."""
-    return "\n".join(f"{finding.message} ({finding.file}:{finding.line})" for finding in result.findings)
-
-
-def places(case: Case) -> set[tuple[str | None, int | None]]:
-    return {(Path(file).relative_to(ROOT).as_posix(), line) for file, line in case.places}
+from .cases import (
+    SEVERITY,
+    X,
+    broken,
+    by_rule,
+    judged,
+    lint,
+    linted,
+    outcomes,
+    places,
+    reasons,
+    text,
+    unjudged,
+)
+from .corpus import BREAKING, KEEPING, Breaking
 
 
 @pytest.mark.parametrize("breaking", BREAKING, ids=str)
@@ -128,60 +80,6 @@ def test_every_rule_is_broken_by_a_model_of_the_corpus_or_below() -> None:
 
 
 # What a finding says
-
-
-class ManyTransforms(nn.Module):
-    """Five lines that break one rule, one of them twice."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.fft.fft(torch.fft.ifft(x).real).real
-        x = torch.fft.fft(x).real
-        x = torch.fft.fft(x).real
-        x = torch.fft.fft(x).real
-        return torch.fft.fft(x).real
-
-
-def lint(model: nn.Module, *inputs: Tensor, **arguments: object) -> CheckResult:
-    return judged(gate.Subject(model=model, call=gate.call_of(model, inputs)), **arguments).check("target")
-
-
-def test_a_rule_names_a_few_lines_each_once_and_counts_the_others() -> None:
-    """A model full of them must not bury the rest of the report."""
-    found = by_rule(lint(ManyTransforms(), X))["fft"]
-    first = found[0].line
-    assert first is not None
-    assert [finding.line for finding in found] == [first, first + 1, first + 2]
-    assert found[0].message == "lint fft: fft_ifft is a Fourier transform"
-    assert found[2].message == "lint fft: fft_fft is a Fourier transform (and on 2 further lines)"
-
-
-def test_a_rule_that_repeats_a_check_is_one_sentence_that_refers_to_it() -> None:
-    """The check says the rest."""
-    (model,) = (breaking.case for breaking in BREAKING if str(breaking.case) == "mean_over_padding")
-    cell = judged(gate.Subject(model=model.build(), call=gate.call_of(model.build(), model.inputs())))
-    (finding,) = broken(cell.check("target"))
-    (origin,) = (entry for entry in cell.check("padding").findings if entry.line is not None)
-    assert (
-        finding.message == "lint padding: Neuron takes the traced shape only, and padding to it changes the answer: see padding"
-    )
-    assert (finding.file, finding.line, finding.function) == (origin.file, origin.line, origin.function)
-    assert set(finding.details) == {"rule", "severity", "source"}
-
-
-def test_an_input_is_called_by_its_name_and_a_weight_by_its_path() -> None:
-    """What the user can look for in the code."""
-    messages = {
-        str(breaking.case): [finding.message for finding in broken(linted(breaking.case))]
-        for breaking in BREAKING
-        if str(breaking.case) in ("double_input", "double_buffer", "half_of_pair", "timestamps", "large_buffer")
-    }
-    assert messages == {
-        "double_input": ["lint float64: input 'x' is float64, which the device does not compute in"],
-        "double_buffer": ["lint float64: weight 'scale' is float64, which the device does not compute in"],
-        "half_of_pair": ["lint unused-input: input 'pair[1]' is not used: Neuron ignores it"],
-        "timestamps": ["lint int64-range: input 'times' holds 1700000060000, beyond int32"],
-        "large_buffer": ["lint int64-range: weight 'table' holds 197568495616, beyond int32"],
-    }
 
 
 # Where less is known
@@ -243,170 +141,6 @@ ABOUT_THE_PROGRAM = {
 }
 
 
-class Doubled(nn.Module):
-    """A model that breaks no rule."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * 2
-
-
-def outcomes(model: nn.Module, *inputs: object, **arguments: object) -> dict[str, str]:
-    """Every rule with its outcome; where that is none, with the reason."""
-    result = judged(gate.Subject(model=model, call=gate.call_of(model, inputs)), **arguments).check("target")
-    return {**result.metrics["rules"], **reasons(result)}
-
-
-@pytest.mark.parametrize(
-    ("skipped", "rules"),
-    [
-        ("trace", {"trace", "value-branch", "padding", "unused-input"}),
-        ("values", {"value-branch"}),
-        ("padding", {"padding"}),
-        ("eager", {"outputs"}),
-    ],
-)
-def test_a_rule_whose_check_was_skipped_is_not_judged(skipped: str, rules: set[str]) -> None:
-    """It gives the check's own reason, and is no "ok"."""
-    (case,) = (case for case in KEEPING if case.name == "masked_mean")
-    model = case.build()
-    subject = gate.Subject(model=model, call=gate.call_of(model, case.inputs()))
-    result = judged(subject, skip={skipped: "not today"}).check("target")
-    assert unjudged(result) == rules, text(result)
-    assert "not today" in text(result) or skipped == "trace", text(result)
-
-
-def test_a_rule_about_padding_is_not_judged_without_a_mask() -> None:
-    """The reason is the check's, with its remedy."""
-    assert outcomes(Doubled(), X) == {
-        **dict.fromkeys(SEVERITY, "ok"),
-        "padding": "the inputs have no padding mask: name it with mask=",
-    }
-
-
-def test_shapes_are_not_judged_where_the_program_depends_on_values() -> None:
-    """What varies then may follow from the branch that the check values names."""
-    (case,) = (breaking.case for breaking in BREAKING if breaking.case.name == "cut_by_number")
-    found = outcomes(case.build(), *case.inputs().values())
-    assert (found["value-branch"], found["shape-varies"]) == ("fail", "values failed")
-
-
-def test_shapes_are_not_judged_where_the_model_takes_no_other_values() -> None:
-    """A model that refuses all but the observed input shows nothing."""
-
-    class OnlyThis(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if not torch.jit.is_tracing() and not torch.equal(x, X):
-                raise ValueError("another input")
-            return x * 2
-
-    assert outcomes(OnlyThis(), X, skip={"values": "no"})["shape-varies"] == "the model takes no other values than these"
-
-
-def test_rows_that_cannot_be_tried_are_not_judged() -> None:
-    """Models for so many rows only, one whose batch is not known, and one without a trace."""
-
-    class Pairs(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[0] != 2:
-                raise ValueError("two rows, please")
-            return x * 2
-
-    class Single(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[0] != 1:
-                raise ValueError("one row, please")
-            return x * 2
-
-    class Few(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[0] > 2:
-                raise ValueError("two rows at most, please")
-            return x * 2
-
-    fixed: dict[str, object] = {"dims": {"x": {1: "seq"}}, "dynamic_batch": True}
-    assert outcomes(Pairs(), X, dynamic_batch=True)["dynamic-batch"] == "eager refuses a single row"
-    found = outcomes(Single(), X[:1], dynamic_batch=True, skip={"trace": "no"})
-    assert found["dynamic-batch"] == "eager refuses a batch of 2"
-    assert outcomes(Few(), X, dynamic_batch=True)["dynamic-batch"] == "eager refuses a batch of 3"
-    assert outcomes(Doubled(), X, **fixed)["dynamic-batch"].startswith("no axis of the inputs is known to be the batch")
-    single = outcomes(Doubled(), X[:1], **fixed, skip={"trace": "no"})
-    assert single["dynamic-batch"].startswith("no axis of the inputs is known to be the batch")
-    assert outcomes(Doubled(), X, dynamic_batch=True, skip={"trace": "no"})["dynamic-batch"] == "no trace was made"
-
-
-def test_rows_that_depend_on_each_other_are_found_without_a_trace() -> None:
-    """What cannot be judged takes nothing along that was found."""
-    (case,) = (breaking.case for breaking in BREAKING if breaking.case.name == "centred_over_the_batch")
-    assert lint(case.build(), *case.inputs(), **DYNAMIC, skip={"trace": "no"}).metrics["rules"]["dynamic-batch"] == "fail"
-
-
-def test_a_batch_that_is_baked_in_is_found_where_no_single_row_can_be_tried() -> None:
-    """One question about rows that has no answer leaves the other."""
-
-    class PairsBaked(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.shape[0] < 2:
-                raise ValueError("two rows at least, please")
-            rows = int(x.shape[0])
-            return x[:rows] * 2
-
-    (finding,) = by_rule(lint(PairsBaked(), X, **DYNAMIC))["dynamic-batch"]
-    assert "silently wrong for a batch of 3" in finding.message
-
-
-def test_rows_that_depend_on_each_other_are_named_once() -> None:
-    """That the program is wrong for another batch too would be the same fault again."""
-
-    class CentredByNumber(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x - x.sum(0) / int(x.shape[0])
-
-    (finding,) = by_rule(lint(CentredByNumber(), X, **DYNAMIC))["dynamic-batch"]
-    assert "depends on the other rows" in finding.message
-
-
-class TableRead(nn.Module):
-    """A lookup of integers, and a constant beyond 32 bits where that is asked for."""
-
-    def __init__(self, factor: int) -> None:
-        super().__init__()
-        self.register_buffer("table", torch.arange(24))
-        self.factor = factor
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + (self.table[:8] * self.factor).float()
-
-
-@pytest.mark.parametrize(
-    ("how", "reason"), [({"weights": "meta"}, "meta weights"), ({"skip": {"trace": "no"}}, "no trace was made")]
-)
-def test_integers_that_cannot_be_read_are_not_judged(how: dict[str, object], reason: str) -> None:
-    """What a buffer holds is unknown then; floats alone leave nothing unknown, and a constant is known."""
-    assert outcomes(TableRead(3), X, **how)["int64-range"] == reason
-    assert outcomes(Doubled(), X, **how)["int64-range"] == "ok"
-    result = lint(TableRead(2**33), X, **how)
-    assert result.metrics["rules"]["int64-range"] == "warn"
-    assert reasons(result)["int64-range"] == reason
-
-
-def test_integers_of_inputs_and_outputs_are_not_judged_unread() -> None:
-    """On the meta device an input holds nothing; without an eager run no output is known."""
-
-    class Counted(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return (x > 0).sum(1)
-
-    class Halved(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x / 2
-
-    ids = torch.arange(12).reshape(2, 6)
-    assert outcomes(Halved(), ids, weights="meta")["int64-range"] == "meta weights"
-    assert outcomes(Halved(), ids)["int64-range"] == "ok"
-    assert outcomes(Counted(), X, skip={"eager": "not today"})["int64-range"] == "not today"
-    assert outcomes(Doubled(), X, skip={"eager": "not today"})["int64-range"] == "ok"
-
-
 def test_the_lint_leaves_the_model_and_the_random_state_alone() -> None:
     """Rules run the model many times; nothing of that stays."""
 
@@ -429,14 +163,6 @@ def test_the_lint_leaves_the_model_and_the_random_state_alone() -> None:
     assert (model.calls.item(), model.training, model.dropout.training) == (0, True, True)
     assert torch.equal(torch.get_rng_state(), random)
     assert torch.equal(given, X)
-
-
-@pytest.mark.parametrize("asked", [False, None])
-def test_rows_may_depend_on_each_other_unless_a_dynamic_batch_is_asked_for(asked: bool | None) -> None:
-    """The rule is about the argument."""
-    (case,) = (breaking.case for breaking in BREAKING if breaking.case.name == "centred_over_the_batch")
-    arguments = {} if asked is None else {"dynamic_batch": asked}
-    assert lint(case.build(), *case.inputs(), **arguments).status is Status.PASSED
 
 
 # transformers
