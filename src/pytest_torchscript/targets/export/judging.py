@@ -34,7 +34,7 @@ _NEVER_ONE = (
 
 def judge(deployment: Deployment, attempt: Attempt) -> None:
     """Try the program at other sizes and values; findings and the classes of the dims go to the deployment."""
-    if not deployment.without_weights and not _right_at_home(deployment, attempt):
+    if not deployment.without_weights and not _right_where_exported(deployment, attempt):
         # The comparison of the samples reports it; other sizes would only repeat it.
         deployment.metrics["export_dims"] = dict.fromkeys(attempt.sizes, "unsafe")
         return
@@ -52,7 +52,7 @@ def judge(deployment: Deployment, attempt: Attempt) -> None:
 # Trying
 
 
-def _right_at_home(deployment: Deployment, attempt: Attempt) -> bool:
+def _right_where_exported(deployment: Deployment, attempt: Attempt) -> bool:
     """Whether the program is right for the traced inputs.
 
     Raises:
