@@ -16,10 +16,10 @@ import torch
 from pytest_torchscript import Deployment, Target
 from pytest_torchscript.targets import built_in
 from pytest_torchscript.targets.base import DEFAULT_TIMEOUT, Proof
-from pytest_torchscript.targets.neuron_rules import RULES
+from pytest_torchscript.targets.neuron.rules import RULES
 
 from .acceptance.harness import run_pytest, write_suite
-from .targets import stand_ins
+from .targets.neuron import stand_ins
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "targets.md").read_text(encoding="utf-8")

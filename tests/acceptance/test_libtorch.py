@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ..targets.compilers import NEEDS_COMPILER, calls, copying, script, shared_cache
+from ..targets.libtorch.compilers import NEEDS_COMPILER, calls, copying, script, shared_cache
 from .harness import PytestRuns, Run, comparable
 
 BERT = """

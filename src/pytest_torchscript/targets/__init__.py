@@ -79,9 +79,9 @@ class Neuron(Target):
 
     @property
     def rules(self) -> Sequence[Rule]:
-        from . import neuron_rules
+        from .neuron import rules
 
-        return neuron_rules.RULES
+        return rules.RULES
 
     def missing(self) -> str | None:
         from . import neuron

@@ -10,16 +10,16 @@ import contextlib
 import glob
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import torch
 
-from .. import source
-from ..diagnosis.hints import root_cause
-from .base import Missing, Unsupported
-from .deployment import Deployment
+from ... import source
+from ...diagnosis.hints import root_cause
+from ..base import Missing, Unsupported
+from ..deployment import Deployment
 
 __all__ = ["build", "build_inf1", "missing", "missing_inf1", "on_device", "probe", "run"]
 
@@ -27,6 +27,7 @@ _PLATFORM = "NEURON_PLATFORM_TARGET_OVERRIDE"
 _USUAL = "inf2"
 _DEVICES = "/dev/neuron*"
 _MOST_OPERATORS = 5
+_OTHER_OPERATORS = "write it with operators that the Neuron compiler supports"
 _INDEX = "it comes from AWS's own package index; the packages of that name on PyPI are placeholders"
 
 
@@ -36,8 +37,8 @@ def on_device() -> bool:
 
 
 @contextlib.contextmanager
-def _for_this_machine() -> Iterator[None]:
-    """Without a chip the SDK has to be told what to compile for, before it is imported; optimum-neuron does the same."""
+def _platform_named() -> Iterator[None]:
+    """Tell the SDK what to compile for where there is no chip, before it is imported; optimum-neuron does the same."""
     before = os.environ.get(_PLATFORM)
     if before is None and not on_device():
         os.environ[_PLATFORM] = _USUAL
@@ -75,9 +76,9 @@ def missing_inf1() -> str | None:
 
 
 def _imported(name: str) -> ModuleType | str:
-    """The module, or why it cannot be had. Only a real import tells: the placeholders are found, and raise."""
+    """The module, or why it cannot be imported. It has to be imported: a placeholder is found, and raises only then."""
     try:
-        with _for_this_machine():
+        with _platform_named():
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name:
@@ -100,22 +101,14 @@ def build(deployment: Deployment) -> Any:
         RuntimeError: the compiler fails otherwise.
     """
     sdk = _required("torch_neuronx")
-    chip = on_device()
     platform = os.environ.get(_PLATFORM, _USUAL)
-    options: dict[str, Any] = {} if chip else {"cpu_backend": True, "compiler_args": f"--target {platform}"}
-    folder = deployment.directory / "neuron"
-    deployment.metrics["off_device"] = not chip
-    with deployment.positional() as (model, inputs), _for_this_machine():
-        refused = _analysed(deployment, getattr(sdk, "analyze", None), model, inputs)
-        try:
-            compiled = sdk.trace(model, inputs, compiler_workdir=str(folder), **options)
-            if deployment.arguments.get("dynamic_batch"):
-                compiled = sdk.dynamic_batch(compiled)
-        except Exception as error:
-            raise _worded(error, refused) from error
-    if not chip:
-        deployment.note("compiled, and not run: a program for Neuron gives its values on a Neuron device only")
-    return compiled
+    options: dict[str, Any] = {} if on_device() else {"cpu_backend": True, "compiler_args": f"--target {platform}"}
+
+    def trace(model: torch.nn.Module, inputs: tuple[Any, ...], folder: str) -> Any:
+        compiled = sdk.trace(model, inputs, compiler_workdir=folder, **options)
+        return sdk.dynamic_batch(compiled) if deployment.arguments.get("dynamic_batch") else compiled
+
+    return _compiled(deployment, getattr(sdk, "analyze", None), trace)
 
 
 def build_inf1(deployment: Deployment) -> Any:
@@ -127,20 +120,31 @@ def build_inf1(deployment: Deployment) -> Any:
     """
     _required("torch_neuron")
     neuron: Any = torch.neuron  # type: ignore[attr-defined]
+
+    def trace(model: torch.nn.Module, inputs: tuple[Any, ...], folder: str) -> Any:
+        return neuron.trace(
+            model,
+            example_inputs=inputs,
+            compiler_workdir=folder,
+            compiler_timeout=max(int(deployment.timeout), 1),
+            fallback=False,
+            dynamic_batch_size=bool(deployment.arguments.get("dynamic_batch")),
+        )
+
+    return _compiled(deployment, getattr(neuron, "analyze_model", None), trace)
+
+
+def _compiled(deployment: Deployment, analyze: Any, trace: Callable[..., Any]) -> Any:
+    """What ``trace`` makes of the model and its inputs by position."""
     deployment.metrics["off_device"] = not on_device()
-    with deployment.positional() as (model, inputs), _for_this_machine():
-        refused = _analysed(deployment, getattr(neuron, "analyze_model", None), model, inputs)
+    with deployment.positional() as (model, inputs), _platform_named():
+        refused = _analysed(deployment, analyze, model, inputs)
         try:
-            compiled = neuron.trace(
-                model,
-                example_inputs=inputs,
-                compiler_workdir=str(deployment.directory / "neuron"),
-                compiler_timeout=max(int(deployment.timeout), 1),
-                fallback=False,
-                dynamic_batch_size=bool(deployment.arguments.get("dynamic_batch")),
-            )
+            compiled = trace(model, inputs, str(deployment.directory / "neuron"))
         except Exception as error:
-            raise _worded(error, refused) from error
+            if not refused:
+                raise
+            raise _refusal(error, refused) from error
     if not on_device():
         deployment.note("compiled, and not run: a program for Neuron gives its values on a Neuron device only")
     return compiled
@@ -159,7 +163,7 @@ def _analysed(deployment: Deployment, analyze: Any, model: Any, inputs: tuple[An
         return []
     try:
         found = analyze(model, inputs)
-    except Exception as error:  # noqa: BLE001 - the analysis is a courtesy; compiling decides
+    except Exception as error:  # noqa: BLE001 - compiling decides; the analysis only adds lines
         deployment.note(f"the SDK could not analyse the model: {root_cause(error)}")
         return []
     if not isinstance(found, Mapping):
@@ -172,7 +176,7 @@ def _analysed(deployment: Deployment, analyze: Any, model: Any, inputs: tuple[An
             f"the SDK does not support {entry.get('kind', 'an operator')} (fails at {entry.get('failureAt', 'unknown')})",
             line=_line(entry),
             where="used at",
-            hint="write it with operators that the Neuron compiler supports",
+            hint=_OTHER_OPERATORS,
         )
     return refused
 
@@ -181,15 +185,13 @@ def _line(entry: Mapping[str, Any]) -> source.Line | None:
     return source.innermost(source.parse_stack(str(entry.get("call", ""))))
 
 
-def _worded(error: Exception, refused: Sequence[Mapping[str, Any]]) -> Exception:
-    """The compiler's failure: where an operator is the reason, that one with its line."""
-    if not refused:
-        return error
+def _refusal(error: Exception, refused: Sequence[Mapping[str, Any]]) -> Unsupported:
+    """The compiler's failure, by the operators that the SDK does not support, with the line of the first."""
     kinds = dict.fromkeys(str(entry.get("kind", "an operator")) for entry in refused)
     return Unsupported(
         f"the Neuron compiler refuses the model ({root_cause(error)}); the SDK does not support {', '.join(kinds)}",
         line=_line(refused[0]),
-        hint="write it with operators that the Neuron compiler supports",
+        hint=_OTHER_OPERATORS,
     )
 
 
@@ -209,11 +211,11 @@ def run(artefact: Any, deployment: Deployment, inputs: Sequence[Mapping[str, Any
     if not on_device():
         return None
     outputs = [artefact(*sample.values()) for sample in inputs]
-    _refuses_other_shapes(artefact, deployment)
+    _try_other_shapes(artefact, deployment)
     return outputs
 
 
-def _refuses_other_shapes(artefact: Any, deployment: Deployment) -> None:
+def _try_other_shapes(artefact: Any, deployment: Deployment) -> None:
     """Fail if the compiled program takes a shape that it was not made for: it must be an error, not an answer."""
     free = {"batch"} if deployment.arguments.get("dynamic_batch") else set()
     for dim, size in deployment.sizes.items():
@@ -221,10 +223,7 @@ def _refuses_other_shapes(artefact: Any, deployment: Deployment) -> None:
             continue
         try:
             artefact(*deployment.resized({dim: size - 1}).values())
-            accepts = True
-        except Exception:  # noqa: BLE001 - "Incorrect tensor shape": the loud refusal that the contract asks for
-            accepts = False
-        if not accepts:
+        except Exception:  # noqa: BLE001, S112 - "Incorrect tensor shape": the loud refusal that the contract asks for
             continue
         deployment.fail(
             f"the compiled program was made for {dim} {size} and accepts {size - 1} in silence",

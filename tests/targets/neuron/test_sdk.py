@@ -19,7 +19,7 @@ from pytest_torchscript.targets import Missing, Targets, built_in, neuron
 
 from . import stand_ins
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -43,7 +43,7 @@ def cells(model: nn.Module, target: str = "neuron", **arguments: Any) -> tuple[C
 @pytest.fixture
 def chip(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a Neuron device, as far as the adapter looks."""
-    monkeypatch.setattr(neuron, "_DEVICES", __file__)
+    monkeypatch.setattr(neuron.sdk, "_DEVICES", __file__)
 
 
 @pytest.fixture
@@ -415,10 +415,10 @@ def test_an_unsupported_operator_is_named_with_its_line(monkeypatch: pytest.Monk
     assert target.verdict is Verdict.TARGET_UNSUPPORTED
     first, note = target.findings
     assert "refuses the model (RuntimeError: neuronx-cc failed with 70); the SDK does not support aten::argmax" in first.message
-    assert (first.file, first.line) == ("tests/targets/test_neuron.py", line)
+    assert (first.file, first.line) == ("tests/targets/neuron/test_sdk.py", line)
     assert first.hint == "write it with operators that the Neuron compiler supports"
     assert note.message == "the SDK does not support aten::argmax (fails at neuronx-cc)"
-    assert (note.file, note.line, note.where) == ("tests/targets/test_neuron.py", line, "used at")
+    assert (note.file, note.line, note.where) == ("tests/targets/neuron/test_sdk.py", line, "used at")
 
 
 def test_inferentia1_names_the_operator_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..corpus.case import (
+from ...corpus.case import (
     Case,
     Inputs,
     Source,
