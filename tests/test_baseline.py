@@ -17,7 +17,6 @@ from pytest_torchscript.baseline import (
     Entry,
     Judgement,
     State,
-    cell_name,
     cells_of,
     judge,
     render,
@@ -70,20 +69,6 @@ def verdict_on(now: GateResult, *was: GateResult, reason: str | None = None) -> 
 
 
 # Cells
-
-
-@pytest.mark.parametrize(
-    ("sizes", "name"),
-    [
-        ((2, 16), "torchscript[b2,s16]"),
-        ((2, None), "torchscript[b2]"),
-        ((None, 16), "torchscript[s16]"),
-        ((None, None), "torchscript"),
-    ],
-)
-def test_a_cell_is_named_as_in_junit(sizes: tuple[int | None, int | None], name: str) -> None:
-    """A size that the inputs do not have is left out, and empty brackets are too."""
-    assert cell_name(cell(batch=sizes[0], seq=sizes[1])) == name
 
 
 def test_a_cell_records_every_verdict() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import pytest_torchscript
+from pytest_torchscript.naming import cell_name
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
 
 FINDING = Finding(
@@ -90,7 +91,17 @@ def test_a_cell_has_the_verdict_of_its_first_failure() -> None:
 )
 def test_a_label_names_the_sizes_there_are(sizes: tuple[int | None, int | None], label: str) -> None:
     """A size that the inputs do not have is not named."""
-    assert cell(batch_size=sizes[0], seq_len=sizes[1]).label == label
+    found = cell(batch_size=sizes[0], seq_len=sizes[1])
+    assert found.label == label
+    assert found.sizes == label.removeprefix("torchscript").strip()
+    assert found.name == cell_name("torchscript", *sizes)
+
+
+def test_a_cell_lists_each_failure_once() -> None:
+    """Two checks may fail with one verdict."""
+    late = CheckResult.failed("purity", Verdict.SIDE_EFFECT, FINDING)
+    assert cell(PASSED, FAILED, late, late).failures == ["ShapeSpecialised", "SideEffect"]
+    assert cell(PASSED, SKIPPED).failures == []
 
 
 def test_a_check_is_found_by_name() -> None:
@@ -152,6 +163,7 @@ def test_the_json_has_the_keys_of_schema_1() -> None:
     assert [check["status"] for check in found["checks"]] == ["passed", "failed", "skipped"]
     assert [check["verdict"] for check in found["checks"]] == [None, "ShapeSpecialised", None]
     assert found["checks"][2]["reason"] == "the inputs have no padding mask"
+    assert cell(PASSED, program="torch.export").to_json()["program"] == "torch.export"
     (finding,) = found["checks"][1]["findings"]
     assert {"message", "path", "file", "line", "hint"} <= set(finding)
     assert (finding["file"], finding["line"], finding["where"]) == ("src/head.py", 41, "baked at")

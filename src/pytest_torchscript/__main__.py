@@ -8,16 +8,16 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from .baseline import Baseline, stale
 from .errors import GateError
 from .files import is_special, write_text
 from .reports import json as json_report
 from .reports import markdown, terminal
-from .reports.merge import merge, read
-from .result import GateResult
+from .reports.document import Document
+from .reports.merge import merge
 
 __all__ = ["main"]
 
@@ -79,12 +79,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _merge(options: argparse.Namespace) -> int:
     junit = _junit() if options.junit else None
-    document = merge([(str(path), read(path)) for path in options.shards])
-    gates = [GateResult.from_json(gate) for gate in document["gates"]]
+    document = merge([(str(path), json_report.read(path)) for path in options.shards])
     if options.baseline:
-        document.pop("stale", None)
-        document.update(_stale(options.baseline, gates))
-    gone = document.get("stale", [])
+        document = replace(document, stale=tuple(_stale(options.baseline, document)))
     writes: list[tuple[str, Path, Callable[[Path], None]]] = [
         ("--output", options.output, lambda path: json_report.write(path, document)),
     ]
@@ -93,25 +90,24 @@ def _merge(options: argparse.Namespace) -> int:
     if junit is not None:
         writes.append(("--junit", options.junit, lambda path: junit(path, document)))
     _write(writes)
-    for line, _ in terminal.table(gates):
+    for line, _ in terminal.table(document):
         print(markdown.printable(line))
-    for name in gone:
+    for name in document.stale:
         print(f"STALE {markdown.printable(name)}: recorded in {options.baseline or 'the baseline'}, and no test gates it")
-    failing = sum(gate.failed for gate in gates)
-    print(f"{len(gates)} gates of {len(options.shards)} reports, {failing} failing, written to {options.output}")
-    return _REGRESSED if failing or gone else 0
+    failing = sum(gate.failed for gate in document.gates)
+    print(f"{len(document.gates)} gates of {len(options.shards)} reports, {failing} failing, written to {options.output}")
+    return _REGRESSED if failing or document.stale else 0
 
 
-def _stale(path: Path, gates: Sequence[GateResult]) -> dict[str, list[str]]:
+def _stale(path: Path, document: Document) -> list[str]:
     baseline = Baseline.load(path)
     if baseline is None:
         raise _Refused(f"--baseline: {path}: there is no such file")
-    found = stale(baseline, [gate.id for gate in gates], gates)
-    return {"stale": found} if found else {}
+    return stale(baseline, [gate.id for gate in document.gates], document.gates)
 
 
 def _diff(options: argparse.Namespace) -> int:
-    text, regressed = markdown.diff(read(options.old), read(options.new))
+    text, regressed = markdown.diff(json_report.read(options.old), json_report.read(options.new))
     if options.output:
         _write([("--output", options.output, lambda path: write_text(path, text))])
     else:
@@ -119,13 +115,13 @@ def _diff(options: argparse.Namespace) -> int:
     return _REGRESSED if regressed else 0
 
 
-def _junit() -> Callable[[Path, dict[str, Any]], None]:
+def _junit() -> Callable[[Path, Document], None]:
     try:
         module = importlib.import_module(".reports.junit", __package__)
         importlib.import_module("junit_xml")
     except ImportError as error:
         raise _Refused(f"--junit: {error}") from None
-    write: Callable[[Path, dict[str, Any]], None] = module.write
+    write: Callable[[Path, Document], None] = module.write
     return write
 
 

@@ -202,6 +202,7 @@ def _cells(
             seq_len=sizes.get(SEQ, seq),
             checks=found,
             dims={} if targets.by_name[name].fixed_shapes else context.found_dims,
+            program=targets.by_name[name].program,
         )
         for name, found in zip(spec.target, results, strict=True)
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pytest_torchscript.reports.document import Document
 from pytest_torchscript.reports.terminal import failure_block, headline, table
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
@@ -210,7 +211,7 @@ def test_the_headline_leads_with_the_baseline() -> None:
 
 
 def texts(*gates: GateResult) -> list[str]:
-    return [line for line, _ in table(gates)]
+    return [line for line, _ in table(Document.of(gates))]
 
 
 def test_the_table_has_a_row_for_each_gate() -> None:
@@ -227,7 +228,7 @@ def test_the_table_has_a_row_for_each_gate() -> None:
 def test_a_row_is_good_unless_its_gate_failed() -> None:
     """The headline is neither."""
     failed, passed = gate(cell(EAGER, SHAPES), id="b"), gate(cell(EAGER), id="a")
-    assert [good for _, good in table([failed, passed])] == [None, True, False]
+    assert [good for _, good in table(Document.of([failed, passed]))] == [None, True, False]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.CRASHED])

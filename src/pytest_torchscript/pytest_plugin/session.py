@@ -25,6 +25,7 @@ from ..errors import GateError, GateFailed, SpecError, SubjectError
 from ..naming import DEFAULT_BASELINE, default_id, slug
 from ..reports import discover, terminal
 from ..reports import json as json_report
+from ..reports.document import Document
 from ..reports.proof import verdict_with_proof
 from ..result import GateResult, Outcome
 from ..spec import GateSpec, for_its_targets, nearest, parse_arguments, parse_option
@@ -830,9 +831,7 @@ class Results:
 
     def _write_all(self) -> None:
         gates = list(self._gates.values())
-        document = json_report.document(gates, environment())
-        if self._stale:
-            document["stale"] = self._stale
+        document = Document.of(gates, environment(), self._stale)
         settings = self._settings
         if settings.update and gates:
             from .. import baseline
@@ -847,9 +846,7 @@ class Results:
         self._write("--torchscript-json", settings.json, lambda path: json_report.write(path, document))
         self._write("--torchscript-junit", settings.junit, lambda path: _junit().write(path, document))
         if gates or self._stale:
-            self._write(
-                "--torchscript-summary", settings.summary, lambda path: _markdown().write(path, document, stale=self._stale)
-            )
+            self._write("--torchscript-summary", settings.summary, lambda path: _markdown().write(path, document))
 
     def _write(self, option: str, path: Path | None, write: Callable[[Path], None]) -> None:
         if path is None:
@@ -867,16 +864,17 @@ class Results:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         gates = list(self._gates.values())
+        document = Document.of(gates, stale=self._stale)
         if gates:
             terminalreporter.write_sep("=", "torchscript gates")
-            exported = terminal.export_table(gates)
-            for line, good in terminal.table(gates):
+            exported = terminal.alternatives_table(document)
+            for line, good in terminal.table(document):
                 terminalreporter.write_line(line, **_colour(good))
             if exported:
                 terminalreporter.write_sep("=", "what could leave TorchScript today")
             for line, good in exported:
                 terminalreporter.write_line(line, **_colour(good))
-            for line in terminal.notes_lines(gates):
+            for line in terminal.notes_lines(document):
                 terminalreporter.write_line(line)
         if self._settings.discover:
             terminalreporter.write_sep("=", "torchscript discover")
@@ -897,7 +895,7 @@ class Results:
 
             repository = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
             locate = github.locator(self._config.rootpath, repository)
-            for line in github.annotations(gates, stale=self._stale, locate=locate):
+            for line in github.annotations(document, locate=locate):
                 terminalreporter.write_line(line)
 
 

@@ -20,7 +20,8 @@ from typing import Any
 
 from ..baseline import State
 from ..files import write_text
-from ..result import Outcome, Status, Verdict
+from ..result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
+from .document import Document
 
 __all__ = ["render", "write"]
 
@@ -50,15 +51,14 @@ class _Case:
     out: str = ""
 
 
-def render(document: Mapping[str, Any]) -> str:
-    """The JSON document (:mod:`.json`) as JUnit XML, valid against the schema of Jenkins' xUnit plugin."""
-    gates = sorted(document["gates"], key=lambda gate: (gate["id"], gate["nodeid"]))
-    cases = [case for gate in gates for case in _of_gate(gate)]
-    cases += [_stale(entry) for entry in sorted(document.get("stale", ()))]
-    return _xml(_unique(cases), document["environment"])
+def render(document: Document) -> str:
+    """The document as JUnit XML, valid against the schema of Jenkins' xUnit plugin."""
+    cases = [case for gate in document.gates for case in _of_gate(gate)]
+    cases += [_stale(entry) for entry in document.stale]
+    return _xml(_unique(cases), document.environment)
 
 
-def write(path: Path, document: Mapping[str, Any]) -> None:
+def write(path: Path, document: Document) -> None:
     """Write the report whole or not at all.
 
     Raises:
@@ -70,11 +70,11 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
 # From gates to testcases
 
 
-def _of_gate(gate: Mapping[str, Any]) -> Iterator[_Case]:
-    cases = [_of_check(gate, cell, check) for cell in gate["cells"] for check in cell["checks"]]
+def _of_gate(gate: GateResult) -> Iterator[_Case]:
+    cases = [_of_check(gate, cell, check) for cell in gate.cells for check in cell.checks]
     yield from cases
-    outcome, state, reason = gate["outcome"], gate.get("baseline"), gate.get("reason")
-    whole = _Case(classname=_classname(gate), name=_GATE, seconds=gate["seconds"], status=Status.PASSED)
+    outcome, state, reason = gate.outcome, gate.baseline, gate.reason
+    whole = _Case(classname=_classname(gate), name=_GATE, seconds=gate.seconds, status=Status.PASSED)
     failures = {case.type for case in cases if case.status is Status.FAILED}
     if outcome == Outcome.CRASHED:
         if Verdict.CRASHED not in failures:
@@ -99,25 +99,24 @@ def _stale(entry: str) -> _Case:
     return _failed(case, State.STALE.value, "recorded in the baseline, and no test gates it: coverage was lost")
 
 
-def _of_check(gate: Mapping[str, Any], cell: Mapping[str, Any], check: Mapping[str, Any]) -> _Case:
-    case = _Case(classname=_classname(gate), name=_name(cell, check), seconds=check["seconds"], status=Status(check["status"]))
-    if case.status is Status.SKIPPED:
-        return _skipped(case, check["reason"] or "no reason given")
-    if case.status is Status.PASSED:
-        if not check["reason"]:
+def _of_check(gate: GateResult, cell: CellResult, check: CheckResult) -> _Case:
+    case = _Case(classname=_classname(gate), name=f"{cell.name}.{check.name}", seconds=check.seconds, status=check.status)
+    if check.status is Status.SKIPPED:
+        return _skipped(case, check.reason or "no reason given")
+    if check.verdict is None:
+        if not check.reason:
             return case
-        # Lint is a pass that proves less: whoever opens it reads so, with what was found.
-        return replace(case, out="\n".join([str(check["reason"]), *_findings(check["findings"])]))
-    verdict = str(check["verdict"])
-    messages = (str(finding["message"]) for finding in check["findings"])
-    message = next((text for text in messages if text.strip()), check["reason"] or f"the check {check['name']} failed")
-    because = [str(check["reason"])] if check["reason"] else []
-    body = "\n".join([*_findings(check["findings"] or [{"message": message}]), *because, *_about(gate)])
-    if gate["outcome"] == Outcome.XFAILED:
+        # Lint is a pass that proves less: the output of the testcase says so, with what was found.
+        return replace(case, out="\n".join([check.reason, *_findings(check.findings)]))
+    messages = (finding.message for finding in check.findings)
+    message = next((text for text in messages if text.strip()), check.reason or f"the check {check.name} failed")
+    because = [check.reason] if check.reason else []
+    body = "\n".join([*_findings(check.findings or (Finding(message=message),)), *because, *_about(gate)])
+    if gate.outcome is Outcome.XFAILED:
         # A failure that everyone knows of does not redden a dashboard; one that is new does.
-        why = f" ({gate['reason']})" if gate.get("reason") else ""
-        return _skipped(case, f"known {verdict}{why}: {message}", [body])
-    return _failed(case, verdict, message, [body])
+        why = f" ({gate.reason})" if gate.reason else ""
+        return _skipped(case, f"known {check.verdict.value}{why}: {message}", [body])
+    return _failed(case, check.verdict, message, [body])
 
 
 def _failed(case: _Case, type: str, message: str, lines: Iterable[str] = ()) -> _Case:
@@ -130,48 +129,42 @@ def _skipped(case: _Case, message: str, lines: Iterable[str] = ()) -> _Case:
     return replace(case, status=Status.SKIPPED, message=message, body="\n".join(lines))
 
 
-def _classname(gate: Mapping[str, Any]) -> str:
-    return f"{_SUITE}.{gate['id']}"
+def _classname(gate: GateResult) -> str:
+    return f"{_SUITE}.{gate.id}"
 
 
-def _name(cell: Mapping[str, Any], check: Mapping[str, Any]) -> str:
-    """``torchscript[b2,s16].trace``; a size that the inputs do not have is left out, and empty brackets too."""
-    sizes = [f"{letter}{cell[size]}" for letter, size in (("b", "batch_size"), ("s", "seq_len")) if cell[size] is not None]
-    return f"{cell['target']}{'[' + ','.join(sizes) + ']' if sizes else ''}.{check['name']}"
-
-
-def _findings(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _findings(findings: Iterable[Finding]) -> Iterator[str]:
     """Every finding in full: the message, the leaf, the amounts, the line, and each remedy once."""
     remedies: set[str] = set()
     for finding in findings:
-        yield str(finding["message"])
-        if finding.get("path"):
-            yield f"  path       {finding['path']}"
-        if finding.get("details"):
-            amounts = (f"{name}={_plain(value)}" for name, value in sorted(finding["details"].items()))
+        yield finding.message
+        if finding.path:
+            yield f"  path       {finding.path}"
+        if finding.details:
+            amounts = (f"{name}={_plain(value)}" for name, value in sorted(finding.to_json()["details"].items()))
             yield f"  amounts    {', '.join(amounts)}"
-        if finding.get("file"):
-            line = f":{finding['line']}" if finding.get("line") else ""
-            function = f" in {finding['function']}" if finding.get("function") else ""
-            source = f":   {finding['source']}" if finding.get("source") else ""
-            yield f"  {finding.get('where') or 'at':<9}  {finding['file']}{line}{function}{source}"
-        if finding.get("hint") and finding["hint"] not in remedies:
-            remedies.add(finding["hint"])
-            yield f"  remedy     {finding['hint']}"
+        if finding.file:
+            line = f":{finding.line}" if finding.line else ""
+            function = f" in {finding.function}" if finding.function else ""
+            source = f":   {finding.source}" if finding.source else ""
+            yield f"  {finding.where or 'at':<9}  {finding.file}{line}{function}{source}"
+        if finding.hint and finding.hint not in remedies:
+            remedies.add(finding.hint)
+            yield f"  remedy     {finding.hint}"
 
 
-def _about(gate: Mapping[str, Any]) -> Iterator[str]:
+def _about(gate: GateResult) -> Iterator[str]:
     """What holds for all of a gate: its baseline, why it did not run, how to run it again."""
-    if gate.get("reason"):
-        yield str(gate["reason"])
-    if gate.get("baseline"):
-        yield f"  baseline   {gate['baseline']}"
-    if gate["nodeid"]:
-        yield f"  reproduce  pytest {shlex.quote(gate['nodeid'])}"
+    if gate.reason:
+        yield gate.reason
+    if gate.baseline:
+        yield f"  baseline   {gate.baseline}"
+    if gate.nodeid:
+        yield f"  reproduce  pytest {shlex.quote(gate.nodeid)}"
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _unique(cases: Iterable[_Case]) -> list[_Case]:

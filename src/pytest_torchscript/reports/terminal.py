@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import groupby
 
-from ..result import CellResult, CheckResult, Finding, GateResult, Status
+from ..naming import default_id
+from ..result import OK, CellResult, CheckResult, Finding, GateResult, Status
+from .document import Document
 from .notes import notes
-from .proof import leavers, verdict_with_proof
+from .proof import NOT_JUDGED, alternatives, verdict_with_proof
 from .text import one_line, printable
 
-__all__ = ["export_table", "failure_block", "headline", "notes_lines", "table"]
+__all__ = ["alternatives_table", "failure_block", "headline", "notes_lines", "table"]
 
 _MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
 _MOST_FINDINGS = 6
@@ -23,7 +26,7 @@ _MOST_OF_A_MESSAGE = 2000
 
 def failure_block(gate: GateResult) -> str:
     """The failing cells of a gate: what failed, where, by how much, the guilty line, a remedy, the command to run."""
-    blocks = [_cell_block(gate, cell) for cell in gate.cells if cell.verdict != "ok"]
+    blocks = [_cell_block(gate, cell) for cell in gate.cells if cell.verdict != OK]
     if not blocks:
         blocks = [f"torchscript gate: {gate.nodeid or gate.id}   FAILED  {gate.baseline or gate.outcome.value}"]
     if gate.reason:
@@ -46,7 +49,7 @@ def headline(gate: GateResult) -> str:
 def _cell_block(gate: GateResult, cell: CellResult) -> str:
     name = gate.nodeid or gate.id
     # Two gates of one test are told apart by their ids.
-    also = f" ({gate.id})" if gate.nodeid and not _is_default(gate) else ""
+    also = f" ({gate.id})" if gate.nodeid and gate.id != default_id(gate.nodeid) else ""
     lines = [f"torchscript gate: {name}{also}  [{cell.label}]   FAILED  {cell.verdict}"]
     lines.append("  " + "  ".join(f"{check.name} {_MARKS[check.status]}" for check in cell.checks))
     for check in cell.checks:
@@ -55,12 +58,6 @@ def _cell_block(gate: GateResult, cell: CellResult) -> str:
     if any(check.name == "trace" and check.status is Status.PASSED for check in cell.checks):
         lines += _evidence(cell)
     return "\n".join(lines)
-
-
-def _is_default(gate: GateResult) -> bool:
-    from ..naming import default_id
-
-    return gate.id == default_id(gate.nodeid)
 
 
 def _check_lines(check: CheckResult) -> list[str]:
@@ -118,15 +115,15 @@ def _evidence(cell: CellResult) -> list[str]:
     return _wrapped(f"the tracer also warned at {', '.join(places[:3])}{more}", "    evidence   ", " " * 15)
 
 
-def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
+def table(document: Document) -> list[tuple[str, bool | None]]:
     """The table of gates as ``(line, good)``: good is whether the gate passed, None for the headline and
     for a gate that did not run."""
     rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "target", "cells", "dims", "verdict", "seconds"), None)]
-    for gate in sorted(gates, key=lambda gate: (gate.id, gate.nodeid)):
-        verdicts = list(dict.fromkeys(cell.verdict for cell in gate.cells if cell.verdict != "ok"))
-        good = sum(cell.verdict == "ok" for cell in gate.cells)
-        verdict = verdict_with_proof(gate, ", ".join(verdicts) or "ok")
-        if gate.baseline not in (None, "ok"):
+    for gate in document.gates:
+        verdicts = list(dict.fromkeys(cell.verdict for cell in gate.cells if cell.verdict != OK))
+        good = sum(cell.verdict == OK for cell in gate.cells)
+        verdict = verdict_with_proof(gate, ", ".join(verdicts) or OK)
+        if gate.baseline not in (None, OK):
             verdict = f"{verdict} ({gate.baseline})"
         if not gate.cells:
             verdict = f"{gate.outcome.value}: {gate.reason}" if gate.reason else gate.outcome.value
@@ -136,22 +133,22 @@ def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
     return _laid_out(rows)
 
 
-def export_table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
-    """What could leave TorchScript today, as :func:`table`; empty where no gate asked for the target ``export``."""
-    found = leavers(gates)
-    if not found:
-        return []
-    rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "cell", "torchscript", "export", "dims", "why"), None)]
-    for entry in found:
-        why = textwrap.shorten(entry.why, _MOST_OF_A_REASON, placeholder=" …")
-        row = (entry.id, entry.cell or "-", entry.torchscript, entry.export, entry.dims, why)
-        rows.append((row, None if entry.export == "not judged" else entry.export.startswith("ok")))
-    return _laid_out(rows, numeric=False)
+def alternatives_table(document: Document) -> list[tuple[str, bool | None]]:
+    """What could leave TorchScript today, as :func:`table`; empty where no target makes a program of its own."""
+    lines: list[tuple[str, bool | None]] = []
+    for target, entries in groupby(alternatives(document), key=lambda entry: entry.target):
+        rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "cell", "torchscript", target, "dims", "why"), None)]
+        for entry in entries:
+            why = textwrap.shorten(entry.why, _MOST_OF_A_REASON, placeholder=" …")
+            row = (entry.id, entry.cell or "-", entry.torchscript, entry.verdict, entry.dims, why)
+            rows.append((row, None if entry.verdict == NOT_JUDGED else entry.verdict.startswith(OK)))
+        lines += _laid_out(rows, numeric=False)
+    return lines
 
 
-def notes_lines(gates: Iterable[GateResult]) -> list[str]:
+def notes_lines(document: Document) -> list[str]:
     """What targets noticed in models that pass, a line or two each; the rest is counted."""
-    found = notes(gates, ("target",))
+    found = notes(document, ("target",))
     lines: list[str] = []
     for note in found[:_MOST_NOTES]:
         place = f" ({note.place})" if note.place else ""
