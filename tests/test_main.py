@@ -63,7 +63,14 @@ def test_merge_writes_one_report_and_a_summary(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize(
     ("outcome", "status"),
-    [(Outcome.FAILED, 1), (Outcome.CRASHED, 1), (Outcome.XFAILED, 0), (Outcome.SKIPPED, 0), (Outcome.PASSED, 0)],
+    [
+        (Outcome.FAILED, 1),
+        (Outcome.ERROR, 1),
+        (Outcome.CRASHED, 1),
+        (Outcome.XFAILED, 0),
+        (Outcome.SKIPPED, 0),
+        (Outcome.PASSED, 0),
+    ],
 )
 def test_merge_ends_with_1_if_a_gate_failed(outcome: Outcome, status: int) -> None:
     """A known failure and a skipped gate are none; the report is written either way."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from enum import Enum
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from .errors import GateError
 
@@ -49,9 +49,14 @@ class RecordError(GateError):
 class Record:
     """Base of the dataclasses that are written to JSON."""
 
+    _left_out: ClassVar[tuple[str, ...]] = ()
+    """Fields that few records have: their keys are left out where the value is None."""
+
     def to_json(self) -> dict[str, Any]:
         """The fields by name, as JSON can hold them."""
-        return {name: kind.write(getattr(self, name)) for name, (kind, _) in _kinds(type(self)).items()}  # type: ignore[arg-type]
+        kinds = _kinds(type(self)).items()  # type: ignore[arg-type]
+        data = {name: kind.write(getattr(self, name)) for name, (kind, _) in kinds}
+        return {name: value for name, value in data.items() if value is not None or name not in self._left_out}
 
     @classmethod
     def from_json(cls: type[R], data: Any) -> R:

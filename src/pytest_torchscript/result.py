@@ -53,11 +53,13 @@ class Outcome(str, Enum):
     FAILED = "failed"
     XFAILED = "xfailed"
     SKIPPED = "skipped"
+    ERROR = "error"
+    """Nothing was judged, and should have been."""
     CRASHED = "crashed"
 
 
 class Verdict(str, Enum):
-    """What a failing check says about the model; the failure ``type`` in every report."""
+    """What a failing check says about the model, or why there is nothing to say; the failure ``type`` in every report."""
 
     EAGER_FAILURE = "EagerFailure"
     NON_DETERMINISTIC = "NonDeterministic"
@@ -75,6 +77,10 @@ class Verdict(str, Enum):
     TARGET_FAILURE = "TargetFailure"
     CRASHED = "Crashed"
     UNAVAILABLE = "Unavailable"
+    NO_MODEL = "NoModel"
+    NO_INPUTS = "NoInputs"
+    NOT_JUDGED = "NotJudged"
+    """The test itself failed, before its model could be judged."""
 
 
 def _text(value: Any) -> str:
@@ -157,6 +163,8 @@ class CellResult(Record):
     dims: Mapping[str, str] = field(default_factory=dict)
     program: str | None = None
 
+    _left_out = ("program",)
+
     @property
     def failures(self) -> list[str]:
         """The verdict of each failing check, once, in the order of the checks."""
@@ -191,14 +199,24 @@ class CellResult(Record):
 
     def to_json(self) -> dict[str, Any]:
         """The fields, and the verdict that follows from them, for readers that do not look at the checks."""
-        data = {**super().to_json(), "verdict": self.verdict}
-        # Most targets deploy the trace and have no program to name.
-        return data if self.program else {name: value for name, value in data.items() if name != "program"}
+        return {**super().to_json(), "verdict": self.verdict}
+
+
+# What ended before its cells were known. A crash that the baseline expects is a crash all the same.
+_WITHOUT_CELLS = {
+    Outcome.FAILED: Verdict.EAGER_FAILURE,
+    Outcome.CRASHED: Verdict.CRASHED,
+    Outcome.XFAILED: Verdict.CRASHED,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult(Record):
-    """One model under one marker. ``reason`` says why a skipped gate did not run."""
+    """One model under one marker.
+
+    ``verdict`` is set where nothing was judged, and says why (``NoModel``, ``NoInputs``, ``NotJudged``); a gate with cells
+    has its verdicts there. ``reason`` says why a skipped gate did not run, or what the baseline has to say.
+    """
 
     id: str
     nodeid: str
@@ -207,6 +225,9 @@ class GateResult(Record):
     baseline: str | None = None
     seconds: float = 0.0
     reason: str | None = None
+    verdict: Verdict | None = None
+
+    _left_out = ("verdict",)
 
     @classmethod
     def judged(cls, id: str, nodeid: str, cells: tuple[CellResult, ...], seconds: float = 0.0) -> GateResult:
@@ -215,9 +236,42 @@ class GateResult(Record):
         outcome = Outcome.FAILED if failed else Outcome.PASSED
         return cls(id=id, nodeid=nodeid, outcome=outcome, cells=cells, seconds=seconds)
 
+    @classmethod
+    def not_judged(cls, id: str, nodeid: str, reason: str) -> GateResult:
+        """The result of a gate whose test failed: its body, its setup or its teardown, as ``reason`` says."""
+        return cls(id=id, nodeid=nodeid, outcome=Outcome.ERROR, reason=reason, verdict=Verdict.NOT_JUDGED)
+
+    @classmethod
+    def without_model(cls, id: str, nodeid: str, message: str, *, inherited: bool) -> GateResult:
+        """The result of a gate that found no model; ``message`` says what was looked for.
+
+        It is an error where the test itself carries the marker, since its author meant a model to be judged, and a skip
+        where the marker is ``inherited`` from a class, a module or the configuration.
+        """
+        return cls._nothing_to_judge(id, nodeid, Verdict.NO_MODEL, message, inherited)
+
+    @classmethod
+    def without_inputs(cls, id: str, nodeid: str, message: str, *, inherited: bool) -> GateResult:
+        """The result of a gate that has a model and no inputs for it, as :meth:`without_model`."""
+        return cls._nothing_to_judge(id, nodeid, Verdict.NO_INPUTS, message, inherited)
+
+    @classmethod
+    def _nothing_to_judge(cls, id: str, nodeid: str, verdict: Verdict, message: str, inherited: bool) -> GateResult:
+        outcome = Outcome.SKIPPED if inherited else Outcome.ERROR
+        return cls(id=id, nodeid=nodeid, outcome=outcome, reason=message, verdict=verdict)
+
     @property
     def failed(self) -> bool:
-        return self.outcome in (Outcome.FAILED, Outcome.CRASHED)
+        """Whether the gate fails its test or its run: whatever was not judged, and should have been, does too."""
+        return self.outcome in (Outcome.FAILED, Outcome.ERROR, Outcome.CRASHED)
+
+    @property
+    def verdicts(self) -> list[str]:
+        """Why the gate did not pass: the first verdict of each failing cell, each once, or that of the gate itself."""
+        verdict = self.verdict if self.cells else self.verdict or _WITHOUT_CELLS.get(self.outcome)
+        if verdict is not None:
+            return [verdict.value]
+        return list(dict.fromkeys(cell.verdict for cell in self.cells if cell.verdict != OK))
 
     def renamed(self, id: str) -> GateResult:
         return replace(self, id=id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from ..naming import cell_parts
-from ..result import GateResult, Outcome
+from ..result import GateResult, Outcome, Verdict
 from .compare import compare
 from .file import PREFIX, UPDATE, Baseline, BaselineError
 from .records import UNKNOWN, CellRecord, Entry, cells_of
@@ -15,6 +15,8 @@ from .records import UNKNOWN, CellRecord, Entry, cells_of
 __all__ = ["Judgement", "State", "judge", "stale", "update"]
 
 _MOST_PHRASES = 5
+# What ended so may still have the cells that are recorded of it.
+_CUT_SHORT = (Outcome.SKIPPED, Outcome.ERROR, Outcome.CRASHED)
 
 
 class State(str, Enum):
@@ -37,23 +39,29 @@ class Judgement:
     message: str = ""
 
     def apply(self, gate: GateResult) -> GateResult:
-        """The gate with this outcome, state and message; a crash that counts stays one."""
-        crashed = gate.outcome is Outcome.CRASHED and self.outcome is Outcome.FAILED
+        """The gate with this outcome, state and message; a crash that counts stays one, and so does an error."""
+        outcome = self.outcome
+        if outcome is Outcome.FAILED and gate.outcome is Outcome.CRASHED:
+            outcome = gate.outcome
+        elif outcome is Outcome.FAILED and gate.verdict is not None:
+            outcome = Outcome.ERROR
+        # What was looked for, and not found, is told nowhere else.
+        reasons = [self.message, gate.reason] if gate.verdict is not None else [self.message or gate.reason]
         return replace(
             gate,
-            outcome=gate.outcome if crashed else self.outcome,
+            outcome=outcome,
             baseline=self.state.value if self.state else None,
-            reason=self.message or gate.reason,
+            reason="; ".join(filter(None, reasons)) or None,
         )
 
 
 def judge(gate: GateResult, baseline: Baseline | None) -> Judgement:
-    """Judge a gate by its cells. Without a baseline, and for a gate that was skipped, its own outcome stands.
+    """Judge a gate by its cells. Without a baseline, and for a gate that tells nothing of a model, its own outcome stands.
 
     Of several cells the worst decides: regressed, new and failing, fixed, known, new and passing, ok. A cell that is
     recorded and gone changes no state, since the run may have left it out on purpose: see :func:`stale`.
     """
-    if baseline is None or gate.outcome is Outcome.SKIPPED:
+    if baseline is None or not _tells(gate, baseline):
         return Judgement(state=None, outcome=gate.outcome)
     entry = baseline.entries.get(gate.id, Entry(cells={}))
     found = cells_of(gate)
@@ -83,6 +91,16 @@ def judge(gate: GateResult, baseline: Baseline | None) -> Judgement:
     return Judgement(state=state, outcome=Outcome.PASSED, message="; ".join(notes))
 
 
+def _tells(gate: GateResult, baseline: Baseline) -> bool:
+    """Whether the gate can be better or worse than its record: one that did not run cannot.
+
+    A gate that was skipped because there is no model lost the one that is recorded of it.
+    """
+    if gate.outcome is Outcome.SKIPPED:
+        return gate.verdict is not None and gate.id in baseline.entries
+    return gate.verdict is not Verdict.NOT_JUDGED
+
+
 def _told(phrases: Iterable[str]) -> list[str]:
     """The first few, and how many more there are."""
     every = list(phrases)
@@ -98,13 +116,13 @@ def stale(baseline: Baseline, collected: Iterable[str], gates: Iterable[GateResu
     Args:
         baseline: what is recorded.
         collected: the id of every gate that a collected test asks for, whether it ran or not: a gate that was skipped,
-            deselected or crashed is not stale.
+            deselected, not judged or crashed is not stale.
         gates: the results. A gate of several models has ids of its own, ``<collected id>-<class>``, known only once it
             ran; while it has not, every such id counts as gated.
     """
     asked = set(collected)
     results = {gate.id: gate for gate in gates}
-    judged = {id for id, gate in results.items() if gate.outcome not in (Outcome.SKIPPED, Outcome.CRASHED)}
+    judged = {id for id, gate in results.items() if gate.outcome not in _CUT_SHORT}
     ran = {id for id in asked if id in judged or any(other.startswith(f"{id}-") for other in judged - asked)}
     waiting = tuple(f"{id}-" for id in asked - ran)
     found = []
@@ -132,7 +150,7 @@ def update(baseline: Baseline, gates: Iterable[GateResult]) -> Baseline:
     entries = dict(baseline.entries)
     owners: dict[str, str] = {}
     for gate in gates:
-        if gate.outcome is Outcome.SKIPPED:
+        if not _tells(gate, baseline):
             continue
         owner = owners.setdefault(gate.id, gate.nodeid)
         if owner != gate.nodeid:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..result import DYNAMIC, OK, GateResult, Outcome, Verdict
+from ..result import DYNAMIC, OK, GateResult
 
 __all__ = ["UNKNOWN", "CellRecord", "Entry", "cells_of"]
 
@@ -42,9 +42,7 @@ class Entry:
 def cells_of(gate: GateResult) -> dict[str, CellRecord]:
     """What a baseline would record of a gate that ran, by cell name; of a gate that ended before its cells, one ``*``."""
     if not gate.cells:
-        # A known crash is an expected failure (see Judgement.apply), and still a crash.
-        verdict = Verdict.EAGER_FAILURE if gate.outcome is Outcome.FAILED else Verdict.CRASHED
-        return {UNKNOWN: CellRecord(verdict=verdict.value)}
+        return {UNKNOWN: CellRecord(verdict=next(iter(gate.verdicts), OK))}
     cells: dict[str, CellRecord] = {}
     for cell in gate.cells:
         also = tuple(sorted(cell.failures[1:]))

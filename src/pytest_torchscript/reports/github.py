@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ..baseline import State, cells_of
+from ..baseline import State
 from ..result import Finding, GateResult, Outcome, Status
 from .document import Document
 from .text import one_line
@@ -110,7 +110,7 @@ def _of_gate(gate: GateResult, locate: Locate) -> list[_Annotation]:
                 title = " ".join(filter(None, [state, check.verdict.value]))
                 entries.append(_Annotation(level, title, _text(lines), *place))
     if not entries:
-        verdict = next((record.verdict for record in cells_of(gate).values() if record.failures), "")
+        verdict = next(iter(gate.verdicts), "")
         entries.append(_Annotation(level, " ".join(filter(None, [state, verdict])) or "failed", _text(why or ["see the log"])))
     return entries
 

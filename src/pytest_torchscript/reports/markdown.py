@@ -175,12 +175,8 @@ def _count(gates: Sequence[GateResult], gone: Sequence[str]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in names.items() if count) or "none ran"
 
 
-def _verdicts(gate: GateResult) -> list[str]:
-    return list(dict.fromkeys(record.verdict for record in cells_of(gate).values() if record.failures))
-
-
 def _failure(gate: GateResult) -> str:
-    verdicts = _verdicts(gate)
+    verdicts = gate.verdicts
     head = [code(gate.id), *([prose(gate.baseline)] if gate.baseline else []), *verdicts]
     lines = [f"#### ✗ {' · '.join(head)}", ""]
     about = [*([code(gate.nodeid)] if gate.nodeid else []), *([prose(gate.reason)] if gate.reason else [])]
@@ -235,7 +231,7 @@ def _model(gate: GateResult, names: Sequence[str]) -> str:
         for name in names
     ]
     skipped = gate.outcome is Outcome.SKIPPED
-    verdict = gate.outcome.value if skipped else verdict_with_proof(gate, ", ".join(_verdicts(gate)) or OK)
+    verdict = gate.outcome.value if skipped else verdict_with_proof(gate, ", ".join(gate.verdicts) or OK)
     return _row([code(gate.id), f"{good}/{len(gate.cells)}", *signs, verdict, prose(gate.baseline or "–")])
 
 
@@ -258,7 +254,7 @@ def _against(gates: Sequence[GateResult], gone: Sequence[str]) -> Iterator[str]:
             if gate.baseline != state.value or gate.outcome is Outcome.SKIPPED:
                 continue
             if _is_news(gate):
-                yield f"- {state.value} {code(gate.id)}: {', '.join(_verdicts(gate)) or 'see above'}"
+                yield f"- {state.value} {code(gate.id)}: {', '.join(gate.verdicts) or 'see above'}"
             elif gate.reason or state is not State.OK:
                 yield f"- {state.value} {code(gate.id)}" + (f": {prose(gate.reason)}" if gate.reason else "")
 
@@ -313,7 +309,7 @@ def _changes(old: GateResult | None, new: GateResult | None) -> Iterator[tuple[s
     if old is None or old.outcome is Outcome.SKIPPED:
         if old is not None and new.outcome is Outcome.SKIPPED:
             return
-        fails = new.failed and bool(_verdicts(new))
+        fails = new.failed and bool(new.verdicts)
         line = f"- {'✗ ' if fails else ''}{name}: {prose(_state(new))}, {'not there before' if old is None else 'was skipped'}"
         yield ("failing" if fails else "new"), "\n".join([line, *(_failing_checks(new, "  ") if fails else [])])
         return
@@ -347,7 +343,7 @@ def _changes(old: GateResult | None, new: GateResult | None) -> Iterator[tuple[s
 def _state(gate: GateResult) -> str:
     if gate.outcome is Outcome.SKIPPED:
         return str(gate.outcome.value)
-    return verdict_with_proof(gate, ", ".join(_verdicts(gate)) or OK)
+    return verdict_with_proof(gate, ", ".join(gate.verdicts) or OK)
 
 
 def _joined(phrases: Sequence[str]) -> str:

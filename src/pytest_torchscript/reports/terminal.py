@@ -120,9 +120,8 @@ def table(document: Document) -> list[tuple[str, bool | None]]:
     for a gate that did not run."""
     rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "target", "cells", "dims", "verdict", "seconds"), None)]
     for gate in document.gates:
-        verdicts = list(dict.fromkeys(cell.verdict for cell in gate.cells if cell.verdict != OK))
         good = sum(cell.verdict == OK for cell in gate.cells)
-        verdict = verdict_with_proof(gate, ", ".join(verdicts) or OK)
+        verdict = verdict_with_proof(gate, ", ".join(gate.verdicts) or OK)
         if gate.baseline not in (None, OK):
             verdict = f"{verdict} ({gate.baseline})"
         if not gate.cells:
