@@ -111,6 +111,21 @@ def test_merge_writes_junit() -> None:
     assert Path("out.xml").read_text(encoding="utf-8") == junit.render(read(Path("out.json")))
 
 
+def test_merge_writes_junit_of_the_family_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """As pytest's own setting; one that there is not is refused."""
+    pytest.importorskip("junit_xml")
+    arguments = ["merge", shard("a.json", gate("a", Verdict.UNTRACEABLE)), "--output", "out.json", "--junit", "out.xml"]
+    main([*arguments, "--junit-family", "xunit1"])
+    assert ' file="tests/test_models.py"' in Path("out.xml").read_text(encoding="utf-8").partition("<testcase")[2]
+    main(arguments)
+    assert ' file="tests/test_models.py"' not in Path("out.xml").read_text(encoding="utf-8").partition("<testcase")[2]
+    for path in (Path("out.json"), Path("out.xml")):
+        path.unlink()
+    capsys.readouterr()
+    text = refusal(capsys, *arguments, "--junit-family", "xunit3")
+    assert text == "junit_family must be one of xunit1, legacy, xunit2, not 'xunit3'"
+
+
 def test_merge_without_junit_xml_says_what_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     merging.add_argument("--summary", type=Path, metavar="PATH", help="a summary in Markdown ($GITHUB_STEP_SUMMARY)")
     merging.add_argument("--junit", type=Path, metavar="PATH", help="the same as JUnit XML")
     merging.add_argument(
+        "--junit-family",
+        default="xunit2",
+        metavar="NAME",
+        help="as pytest's junit_family: xunit1 and legacy give a failing testcase its file and line (default: %(default)s)",
+    )
+    merging.add_argument(
         "--baseline",
         type=Path,
         metavar="PATH",
@@ -78,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    junit = _junit() if options.junit else None
+    junit = _junit(options.junit_family) if options.junit else None
     document = merge([(str(path), json_report.read(path)) for path in options.shards])
     if options.baseline:
         document = replace(document, stale=tuple(_stale(options.baseline, document)))
@@ -115,14 +121,14 @@ def _diff(options: argparse.Namespace) -> int:
     return _REGRESSED if regressed else 0
 
 
-def _junit() -> Callable[[Path, Document], None]:
+def _junit(family: str) -> Callable[[Path, Document], None]:
     try:
         module = importlib.import_module(".reports.junit", __package__)
         importlib.import_module("junit_xml")
     except ImportError as error:
         raise _Refused(f"--junit: {error}") from None
-    write: Callable[[Path, Document], None] = module.write
-    return write
+    module.checked_family(family)
+    return lambda path, document: module.write(path, document, family)
 
 
 def _write(writes: Sequence[tuple[str, Path, Callable[[Path], None]]]) -> None:

@@ -237,9 +237,12 @@ class GateResult(Record):
         return cls(id=id, nodeid=nodeid, outcome=outcome, cells=cells, seconds=seconds)
 
     @classmethod
-    def not_judged(cls, id: str, nodeid: str, reason: str) -> GateResult:
-        """The result of a gate whose test failed: its body, its setup or its teardown, as ``reason`` says."""
-        return cls(id=id, nodeid=nodeid, outcome=Outcome.ERROR, reason=reason, verdict=Verdict.NOT_JUDGED)
+    def not_judged(cls, id: str, nodeid: str, reason: str, cells: tuple[CellResult, ...] = ()) -> GateResult:
+        """The result of a gate whose test failed: its body, its setup or its teardown, as ``reason`` says.
+
+        ``cells`` are those that were judged before a teardown failed.
+        """
+        return cls(id=id, nodeid=nodeid, outcome=Outcome.ERROR, cells=cells, reason=reason, verdict=Verdict.NOT_JUDGED)
 
     @classmethod
     def without_model(cls, id: str, nodeid: str, message: str, *, inherited: bool) -> GateResult:
@@ -268,7 +271,7 @@ class GateResult(Record):
     @property
     def verdicts(self) -> list[str]:
         """Why the gate did not pass: the first verdict of each failing cell, each once, or that of the gate itself."""
-        verdict = self.verdict if self.cells else self.verdict or _WITHOUT_CELLS.get(self.outcome)
+        verdict = self.verdict or (None if self.cells else _WITHOUT_CELLS.get(self.outcome))
         if verdict is not None:
             return [verdict.value]
         return list(dict.fromkeys(cell.verdict for cell in self.cells if cell.verdict != OK))

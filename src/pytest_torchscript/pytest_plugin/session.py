@@ -844,9 +844,14 @@ class Results:
                 lambda path: baseline.write(path, baseline.update(former, gates)),
             )
         self._write("--torchscript-json", settings.json, lambda path: json_report.write(path, document))
-        self._write("--torchscript-junit", settings.junit, lambda path: _junit().write(path, document))
+        self._write("--torchscript-junit", settings.junit, lambda path: _junit().write(path, document, self._junit_family()))
         if gates or self._stale:
             self._write("--torchscript-summary", settings.summary, lambda path: _markdown().write(path, document))
+
+    def _junit_family(self) -> str:
+        """pytest's own setting, which says what its reports may hold; pytest may run without its JUnit plugin."""
+        has_setting = self._config.pluginmanager.hasplugin("junitxml")
+        return str(self._config.getini("junit_family")) if has_setting else str(_junit().DEFAULT_FAMILY)
 
     def _write(self, option: str, path: Path | None, write: Callable[[Path], None]) -> None:
         if path is None:
