@@ -143,7 +143,7 @@ def test_merge_finds_what_no_shard_gates(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["merge", *shards, "--output", "out.json", "--summary", "out.md", "--baseline", "b.json"]) == 1
     assert read(Path("out.json")).stale == ("gone",)
     assert "STALE `gone`" in Path("out.md").read_text(encoding="utf-8")
-    assert "STALE gone: recorded in b.json, and no test gates it\n" in capsys.readouterr().out
+    assert "STALE: gone is recorded in b.json, but no test gates it: coverage was lost\n" in capsys.readouterr().out
 
 
 def test_a_baseline_overrides_what_the_shards_called_stale() -> None:

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -96,10 +97,10 @@ def _merge(options: argparse.Namespace) -> int:
     if junit is not None:
         writes.append(("--junit", options.junit, lambda path: junit(path, document)))
     _write(writes)
-    for line, _ in terminal.table(document):
-        print(markdown.printable(line))
-    for name in document.stale:
-        print(f"STALE {markdown.printable(name)}: recorded in {options.baseline or 'the baseline'}, and no test gates it")
+    width = shutil.get_terminal_size((terminal.WIDTH, 24)).columns
+    record = str(options.baseline or "the baseline")
+    for title, lines in terminal.sections(document, width, baseline=record):
+        print(title, *(line for line, _ in lines), sep="\n")
     failing = sum(gate.failed for gate in document.gates)
     print(f"{len(document.gates)} gates of {len(options.shards)} reports, {failing} failing, written to {options.output}")
     return _REGRESSED if failing or document.stale else 0

@@ -275,7 +275,8 @@ def test_its_last_column_is_text() -> None:
     assert (red, colour) == (False, None)
     assert refused[head.index("why") :].startswith("a reason of many words a reason")
     assert len(refused[head.index("why") :]) <= 100
-    assert refused.endswith(" …")
+    assert refused.endswith("…")
+    assert len(refused) <= terminal.WIDTH
     assert skipped[head.index("why") :] == "eager failed"
     assert skipped.split()[:3] == ["other", "-", "ok"]
     assert "| `other` | – | ok | not judged | - | eager failed |" in markdown.summary(document(gate(plain, id="other")))

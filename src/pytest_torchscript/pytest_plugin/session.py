@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -870,17 +871,11 @@ class Results:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         gates = list(self._gates.values())
         document = Document.of(gates, stale=self._stale)
-        if gates:
-            terminalreporter.write_sep("=", "torchscript gates")
-            exported = terminal.alternatives_table(document)
-            for line, good in terminal.table(document):
+        width, record = shutil.get_terminal_size().columns, self._settings.baseline_path.name
+        for title, lines in terminal.sections(document, width, baseline=record):
+            terminalreporter.write_sep("=", title)
+            for line, good in lines:
                 terminalreporter.write_line(line, **_colour(good))
-            if exported:
-                terminalreporter.write_sep("=", "what could leave TorchScript today")
-            for line, good in exported:
-                terminalreporter.write_line(line, **_colour(good))
-            for line in terminal.notes_lines(document):
-                terminalreporter.write_line(line)
         if self._settings.discover:
             terminalreporter.write_sep("=", "torchscript discover")
             for line in discover.listing(self._discovered):
@@ -888,9 +883,6 @@ class Results:
             if self._settings.discover == "write" and self._discovered:
                 terminalreporter.write_sep("-", "conftest.py")
                 terminalreporter.write_line(discover.conftest(self._discovered))
-        for id in self._stale:
-            text = f"STALE: {id} is recorded in {self._settings.baseline_path.name}, but no test gates it: coverage was lost"
-            terminalreporter.write_line(text, red=True)
         for problem in self._problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)
         for path in self._written:
