@@ -14,6 +14,7 @@ from typing import Any
 from pytest_torchscript import baseline as baselines
 from pytest_torchscript.reports import github, markdown
 from pytest_torchscript.reports import json as json_report
+from pytest_torchscript.reports.document import Document
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Verdict
 
 CHECKS = ("eager", "trace", "equivalence", "values", "shapes", "padding", "roundtrip", "weights", "purity", "device", "target")
@@ -93,11 +94,11 @@ def main() -> None:
         return outcome
 
     judged = [baselines.judge(gate, was).apply(gate) for gate in now]
-    document = json_report.document(judged, ENVIRONMENT)
+    document = Document.of(judged, ENVIRONMENT, ["tests-gone"])
     measure("judge", lambda: [baselines.judge(gate, was).apply(gate) for gate in now], lambda _: "")
-    measure("json", lambda: json_report.render(json_report.document(judged, ENVIRONMENT)))
-    summary = measure("markdown", lambda: markdown.summary(document, stale=["tests-gone"]))
-    measure("github", lambda: github.annotations(judged), "\n".join)
+    measure("json", lambda: json_report.render(Document.of(judged, ENVIRONMENT)))
+    summary = measure("markdown", lambda: markdown.summary(document))
+    measure("github", lambda: github.annotations(document), "\n".join)
     measure("baseline", lambda: baselines.render(baselines.update(was, now)))
     try:
         junit = importlib.import_module("pytest_torchscript.reports.junit")

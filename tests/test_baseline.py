@@ -17,7 +17,6 @@ from pytest_torchscript.baseline import (
     Entry,
     Judgement,
     State,
-    cell_name,
     cells_of,
     judge,
     render,
@@ -70,20 +69,6 @@ def verdict_on(now: GateResult, *was: GateResult, reason: str | None = None) -> 
 
 
 # Cells
-
-
-@pytest.mark.parametrize(
-    ("sizes", "name"),
-    [
-        ((2, 16), "torchscript[b2,s16]"),
-        ((2, None), "torchscript[b2]"),
-        ((None, 16), "torchscript[s16]"),
-        ((None, None), "torchscript"),
-    ],
-)
-def test_a_cell_is_named_as_in_junit(sizes: tuple[int | None, int | None], name: str) -> None:
-    """A size that the inputs do not have is left out, and empty brackets are too."""
-    assert cell_name(cell(batch=sizes[0], seq=sizes[1])) == name
 
 
 def test_a_cell_records_every_verdict() -> None:
@@ -337,6 +322,56 @@ def test_a_known_crash_is_expected() -> None:
     assert cells_of(applied) == cells_of(crashed())
 
 
+# No model, and not judged
+
+
+def lost(*, inherited: bool = False, id: str = "head") -> GateResult:
+    return GateResult.without_model(id, f"tests/test_models.py::test_{id}", "the test calls no module", inherited=inherited)
+
+
+def not_judged(id: str = "head") -> GateResult:
+    return GateResult.not_judged(id, f"tests/test_models.py::test_{id}", "the test itself failed")
+
+
+@pytest.mark.parametrize("inherited", [False, True])
+@pytest.mark.parametrize("was", [cell(), cell("Untraceable")])
+def test_a_recorded_gate_without_its_model_regressed(was: CellResult, inherited: bool) -> None:
+    """It had a model. The gate is an error, also where a marker of the module would only have skipped it."""
+    found = verdict_on(lost(inherited=inherited), gate(was), reason="issue 12")
+    assert (found.state, found.outcome) == (State.REGRESSED, Outcome.FAILED)
+    applied = found.apply(lost(inherited=inherited))
+    assert (applied.outcome, applied.baseline, applied.verdicts) == (Outcome.ERROR, "REGRESSED", ["NoModel"])
+    assert f"was {was.verdict}, is NoModel now" in str(applied.reason)
+    assert str(applied.reason).endswith("; the test calls no module")
+
+
+def test_an_unrecorded_gate_without_a_model_is_new_on_its_own_marker_alone() -> None:
+    """A marker of the module skips it, and the baseline asks for no entry."""
+    found = verdict_on(lost())
+    assert (found.state, found.apply(lost()).outcome) == (State.NEW, Outcome.ERROR)
+    found = verdict_on(lost(inherited=True))
+    assert found == Judgement(state=None, outcome=Outcome.SKIPPED)
+    assert update(Baseline(), [lost(inherited=True)]) == Baseline()
+
+
+@pytest.mark.parametrize("inherited", [False, True])
+def test_that_a_model_is_gone_can_be_recorded(inherited: bool) -> None:
+    """After an update the gate is known; with its model back it is fixed."""
+    was = update(recorded(gate(cell())), [lost(inherited=inherited)])
+    assert judge(lost(inherited=inherited), was).state is State.KNOWN
+    assert judge(gate(cell()), was).state is State.FIXED
+
+
+def test_a_gate_that_was_not_judged_is_neither_better_nor_worse() -> None:
+    """The test's failure is the news: the error stands, the record stays, and nothing is stale."""
+    for was in (recorded(gate(cell())), recorded(gate(cell("Untraceable"))), Baseline()):
+        found = judge(not_judged(), was)
+        assert found == Judgement(state=None, outcome=Outcome.ERROR)
+        assert found.apply(not_judged()) == not_judged()
+        assert update(was, [not_judged()]) == was
+        assert stale(was, ["head"], [not_judged()]) == []
+
+
 # What a result carries
 
 
@@ -358,7 +393,7 @@ def test_a_record_that_no_test_gates_is_stale() -> None:
     assert stale(was, ["c", "d"], [gate(cell(), id="c"), gate(cell(), id="d")]) == ["a", "b"]
 
 
-@pytest.mark.parametrize("results", [[], [skipped()], [crashed()]])
+@pytest.mark.parametrize("results", [[], [skipped()], [crashed()], [GateResult.not_judged("head", "t", "it failed")]])
 def test_a_gate_that_did_not_run_is_not_stale(results: list[GateResult]) -> None:
     """Deselected, skipped or crashed: there still is a test that asks for it."""
     assert stale(recorded(gate(cell())), ["head"], results) == []

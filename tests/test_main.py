@@ -15,7 +15,8 @@ from pytest_torchscript import baseline
 from pytest_torchscript.__main__ import main
 from pytest_torchscript.reports import json as json_report
 from pytest_torchscript.reports import markdown
-from pytest_torchscript.reports.merge import read
+from pytest_torchscript.reports.document import Document
+from pytest_torchscript.reports.json import read
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
 
@@ -33,7 +34,7 @@ def gate(id: str, verdict: Verdict | None = None, **fields: Any) -> GateResult:
 
 
 def shard(name: str, *gates: GateResult) -> str:
-    json_report.write(Path(name), json_report.document(gates, {"python": "3.12"}))
+    json_report.write(Path(name), Document.of(gates, {"python": "3.12"}))
     return name
 
 
@@ -55,20 +56,27 @@ def test_merge_writes_one_report_and_a_summary(capsys: pytest.CaptureFixture[str
     """All is well: 0."""
     shards = [shard("a.json", gate("b")), shard("b.json", gate("a"))]
     assert main(["merge", *shards, "--output", "out.json", "--summary", "summary.md"]) == 0
-    assert read(Path("out.json")) == json_report.document([gate("a"), gate("b")], {"python": "3.12"})
+    assert read(Path("out.json")) == Document.of([gate("a"), gate("b")], {"python": "3.12"})
     assert Path("summary.md").read_text(encoding="utf-8") == markdown.summary(read(Path("out.json")))
     assert capsys.readouterr().out.endswith("2 gates of 2 reports, 0 failing, written to out.json\n")
 
 
 @pytest.mark.parametrize(
     ("outcome", "status"),
-    [(Outcome.FAILED, 1), (Outcome.CRASHED, 1), (Outcome.XFAILED, 0), (Outcome.SKIPPED, 0), (Outcome.PASSED, 0)],
+    [
+        (Outcome.FAILED, 1),
+        (Outcome.ERROR, 1),
+        (Outcome.CRASHED, 1),
+        (Outcome.XFAILED, 0),
+        (Outcome.SKIPPED, 0),
+        (Outcome.PASSED, 0),
+    ],
 )
 def test_merge_ends_with_1_if_a_gate_failed(outcome: Outcome, status: int) -> None:
     """A known failure and a skipped gate are none; the report is written either way."""
     shards = [shard("a.json", gate("a")), shard("b.json", gate("b", outcome=outcome))]
     assert main(["merge", *shards, "--output", "out.json"]) == status
-    assert len(read(Path("out.json"))["gates"]) == 2
+    assert len(read(Path("out.json")).gates) == 2
 
 
 def test_merge_gives_the_same_bytes_in_any_order() -> None:
@@ -84,7 +92,7 @@ def test_merge_may_write_over_a_shard() -> None:
     """Everything is read before anything is written."""
     shard("a.json", gate("a"))
     assert main(["merge", "a.json", shard("b.json", gate("b")), "--output", "a.json"]) == 0
-    assert len(read(Path("a.json"))["gates"]) == 2
+    assert len(read(Path("a.json")).gates) == 2
 
 
 def test_merge_appends_to_the_summary_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +111,21 @@ def test_merge_writes_junit() -> None:
     assert Path("out.xml").read_text(encoding="utf-8") == junit.render(read(Path("out.json")))
 
 
+def test_merge_writes_junit_of_the_family_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """As pytest's own setting; one that there is not is refused."""
+    pytest.importorskip("junit_xml")
+    arguments = ["merge", shard("a.json", gate("a", Verdict.UNTRACEABLE)), "--output", "out.json", "--junit", "out.xml"]
+    main([*arguments, "--junit-family", "xunit1"])
+    assert ' file="tests/test_models.py"' in Path("out.xml").read_text(encoding="utf-8").partition("<testcase")[2]
+    main(arguments)
+    assert ' file="tests/test_models.py"' not in Path("out.xml").read_text(encoding="utf-8").partition("<testcase")[2]
+    for path in (Path("out.json"), Path("out.xml")):
+        path.unlink()
+    capsys.readouterr()
+    text = refusal(capsys, *arguments, "--junit-family", "xunit3")
+    assert text == "junit_family must be one of xunit1, legacy, xunit2, not 'xunit3'"
+
+
 def test_merge_without_junit_xml_says_what_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,19 +141,18 @@ def test_merge_finds_what_no_shard_gates(capsys: pytest.CaptureFixture[str]) -> 
     baseline.write(Path("b.json"), baseline.update(baseline.Baseline(), [gate("a"), gate("b"), gate("gone")]))
     shards = [shard("1.json", gate("a")), shard("2.json", gate("b", outcome=Outcome.SKIPPED, cells=()))]
     assert main(["merge", *shards, "--output", "out.json", "--summary", "out.md", "--baseline", "b.json"]) == 1
-    assert read(Path("out.json"))["stale"] == ["gone"]
+    assert read(Path("out.json")).stale == ("gone",)
     assert "STALE `gone`" in Path("out.md").read_text(encoding="utf-8")
-    assert "STALE gone: recorded in b.json, and no test gates it\n" in capsys.readouterr().out
+    assert "STALE: gone is recorded in b.json, but no test gates it: coverage was lost\n" in capsys.readouterr().out
 
 
 def test_a_baseline_overrides_what_the_shards_called_stale() -> None:
     """They were judged each for itself."""
     baseline.write(Path("b.json"), baseline.update(baseline.Baseline(), [gate("a")]))
-    data = {**json_report.document([gate("a")], {}), "stale": ["gone"]}
-    json_report.write(Path("a.json"), data)
+    json_report.write(Path("a.json"), Document.of([gate("a")], stale=["gone"]))
     assert main(["merge", "a.json", "--output", "out.json"]) == 1
     assert main(["merge", "a.json", "--output", "out.json", "--baseline", "b.json"]) == 0
-    assert "stale" not in read(Path("out.json"))
+    assert not read(Path("out.json")).stale
 
 
 def test_merge_refuses_bad_shards(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -176,7 +198,7 @@ def test_merge_says_when_writing_fails(capsys: pytest.CaptureFixture[str], monke
 
     monkeypatch.setattr(json_report, "write", full)
     path = Path("good.json")
-    path.write_text(json_report.render(json_report.document([gate("a")], {})), encoding="utf-8")
+    path.write_text(json_report.render(Document.of([gate("a")])), encoding="utf-8")
     text = refusal(capsys, "merge", "good.json", "--output", "out.json")
     assert text == "--output: out.json: cannot be written: No space left on device"
 
@@ -286,6 +308,6 @@ def test_the_module_runs_without_torch_and_pytest() -> None:
         check=False,
     )
     assert (run.returncode, run.stderr) == (1, b"")
-    assert read(Path("out.json"))["gates"][0]["id"] == "ü-\ud800-\x1b[31m"
+    assert read(Path("out.json")).gates[0].id == "ü-\ud800-\x1b[31m"
     assert b"\x1b" not in run.stdout
     assert b"\\xfc-\\ud800-\\x1b[31m" in run.stdout

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import pytest_torchscript
+from pytest_torchscript.naming import cell_name
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
 
 FINDING = Finding(
@@ -90,7 +91,17 @@ def test_a_cell_has_the_verdict_of_its_first_failure() -> None:
 )
 def test_a_label_names_the_sizes_there_are(sizes: tuple[int | None, int | None], label: str) -> None:
     """A size that the inputs do not have is not named."""
-    assert cell(batch_size=sizes[0], seq_len=sizes[1]).label == label
+    found = cell(batch_size=sizes[0], seq_len=sizes[1])
+    assert found.label == label
+    assert found.sizes == label.removeprefix("torchscript").strip()
+    assert found.name == cell_name("torchscript", *sizes)
+
+
+def test_a_cell_lists_each_failure_once() -> None:
+    """Two checks may fail with one verdict."""
+    late = CheckResult.failed("purity", Verdict.SIDE_EFFECT, FINDING)
+    assert cell(PASSED, FAILED, late, late).failures == ["ShapeSpecialised", "SideEffect"]
+    assert cell(PASSED, SKIPPED).failures == []
 
 
 def test_a_check_is_found_by_name() -> None:
@@ -122,11 +133,50 @@ def test_a_gate_without_cells_fails() -> None:
         (Outcome.XFAILED, False),
         (Outcome.SKIPPED, False),
         (Outcome.CRASHED, True),
+        (Outcome.ERROR, True),
     ],
 )
 def test_a_gate_failed_when_its_outcome_says_so(outcome: Outcome, failed: bool) -> None:
-    """A failure expected and a gate not run fail no test; a crash does."""
+    """A failure expected and a gate not run fail no test; a crash and an error do."""
     assert GateResult(id="head", nodeid="", outcome=outcome).failed is failed
+
+
+def test_a_gate_whose_test_failed_is_an_error() -> None:
+    """Its model was not judged, which must not look like a skip."""
+    result = GateResult.not_judged("head", "t::head", "the test itself failed")
+    assert (result.outcome, result.verdicts, result.reason) == (Outcome.ERROR, ["NotJudged"], "the test itself failed")
+    assert result.failed
+
+
+@pytest.mark.parametrize(("made", "verdict"), [(GateResult.without_model, "NoModel"), (GateResult.without_inputs, "NoInputs")])
+def test_a_gate_without_a_subject_fails_on_its_own_marker_only(made: Any, verdict: str) -> None:
+    """A marker on a whole module also meets tests that call no model: these are skipped, and say why."""
+    own = made("head", "t::head", "nothing was found", inherited=False)
+    inherited = made("head", "t::head", "nothing was found", inherited=True)
+    assert (own.outcome, own.failed, own.verdicts) == (Outcome.ERROR, True, [verdict])
+    assert (inherited.outcome, inherited.failed, inherited.verdicts) == (Outcome.SKIPPED, False, [verdict])
+    assert own.reason == inherited.reason == "nothing was found"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdicts"),
+    [
+        (Outcome.FAILED, ["EagerFailure"]),
+        (Outcome.CRASHED, ["Crashed"]),
+        (Outcome.XFAILED, ["Crashed"]),
+        (Outcome.SKIPPED, []),
+        (Outcome.PASSED, []),
+    ],
+)
+def test_a_gate_that_ended_before_its_cells_has_the_verdict_of_its_outcome(outcome: Outcome, verdicts: list[str]) -> None:
+    """A crash that a baseline expects is a crash all the same."""
+    assert GateResult(id="head", nodeid="", outcome=outcome).verdicts == verdicts
+
+
+def test_the_verdicts_of_a_gate_are_those_of_its_cells() -> None:
+    """The first of each, each once."""
+    late = CheckResult.failed("purity", Verdict.SIDE_EFFECT, FINDING)
+    assert gate(cell(FAILED, late), cell(late), cell(PASSED), cell(FAILED)).verdicts == ["ShapeSpecialised", "SideEffect"]
 
 
 def test_a_renamed_gate_is_the_same_but_for_its_id() -> None:
@@ -152,6 +202,7 @@ def test_the_json_has_the_keys_of_schema_1() -> None:
     assert [check["status"] for check in found["checks"]] == ["passed", "failed", "skipped"]
     assert [check["verdict"] for check in found["checks"]] == [None, "ShapeSpecialised", None]
     assert found["checks"][2]["reason"] == "the inputs have no padding mask"
+    assert cell(PASSED, program="torch.export").to_json()["program"] == "torch.export"
     (finding,) = found["checks"][1]["findings"]
     assert {"message", "path", "file", "line", "hint"} <= set(finding)
     assert (finding["file"], finding["line"], finding["where"]) == ("src/head.py", 41, "baked at")
@@ -167,6 +218,14 @@ def test_a_reason_survives_json() -> None:
     """A gate that did not run still says why in the merged report."""
     result = GateResult(id="head", nodeid="t", outcome=Outcome.SKIPPED, reason="the test itself failed")
     assert GateResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_a_verdict_without_cells_survives_json() -> None:
+    """Whether it was a skip or an error, what was missing is known; a gate that was judged has no such key."""
+    result = GateResult.without_model("head", "t", "nothing was found", inherited=True)
+    assert result.to_json()["verdict"] == "NoModel"
+    assert GateResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+    assert "verdict" not in gate(cell(PASSED)).to_json()
 
 
 def test_a_report_without_reasons_can_be_read() -> None:
@@ -211,6 +270,9 @@ def test_the_verdicts_are_those_of_the_documentation() -> None:
         "TargetFailure",
         "Crashed",
         "Unavailable",
+        "NoModel",
+        "NoInputs",
+        "NotJudged",
     }
 
 

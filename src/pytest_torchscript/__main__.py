@@ -6,18 +6,19 @@ import argparse
 import importlib
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from .baseline import Baseline, stale
 from .errors import GateError
 from .files import is_special, write_text
 from .reports import json as json_report
 from .reports import markdown, terminal
-from .reports.merge import merge, read
-from .result import GateResult
+from .reports.document import Document
+from .reports.merge import merge
 
 __all__ = ["main"]
 
@@ -58,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     merging.add_argument("--summary", type=Path, metavar="PATH", help="a summary in Markdown ($GITHUB_STEP_SUMMARY)")
     merging.add_argument("--junit", type=Path, metavar="PATH", help="the same as JUnit XML")
     merging.add_argument(
+        "--junit-family",
+        default="xunit2",
+        metavar="NAME",
+        help="as pytest's junit_family: xunit1 and legacy give a failing testcase its file and line (default: %(default)s)",
+    )
+    merging.add_argument(
         "--baseline",
         type=Path,
         metavar="PATH",
@@ -78,13 +85,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    junit = _junit() if options.junit else None
-    document = merge([(str(path), read(path)) for path in options.shards])
-    gates = [GateResult.from_json(gate) for gate in document["gates"]]
+    junit = _junit(options.junit_family) if options.junit else None
+    document = merge([(str(path), json_report.read(path)) for path in options.shards])
     if options.baseline:
-        document.pop("stale", None)
-        document.update(_stale(options.baseline, gates))
-    gone = document.get("stale", [])
+        document = replace(document, stale=tuple(_stale(options.baseline, document)))
     writes: list[tuple[str, Path, Callable[[Path], None]]] = [
         ("--output", options.output, lambda path: json_report.write(path, document)),
     ]
@@ -93,25 +97,24 @@ def _merge(options: argparse.Namespace) -> int:
     if junit is not None:
         writes.append(("--junit", options.junit, lambda path: junit(path, document)))
     _write(writes)
-    for line, _ in terminal.table(gates):
-        print(markdown.printable(line))
-    for name in gone:
-        print(f"STALE {markdown.printable(name)}: recorded in {options.baseline or 'the baseline'}, and no test gates it")
-    failing = sum(gate.failed for gate in gates)
-    print(f"{len(gates)} gates of {len(options.shards)} reports, {failing} failing, written to {options.output}")
-    return _REGRESSED if failing or gone else 0
+    width = shutil.get_terminal_size((terminal.WIDTH, 24)).columns
+    record = str(options.baseline or "the baseline")
+    for title, lines in terminal.sections(document, width, baseline=record):
+        print(title, *(line for line, _ in lines), sep="\n")
+    failing = sum(gate.failed for gate in document.gates)
+    print(f"{len(document.gates)} gates of {len(options.shards)} reports, {failing} failing, written to {options.output}")
+    return _REGRESSED if failing or document.stale else 0
 
 
-def _stale(path: Path, gates: Sequence[GateResult]) -> dict[str, list[str]]:
+def _stale(path: Path, document: Document) -> list[str]:
     baseline = Baseline.load(path)
     if baseline is None:
         raise _Refused(f"--baseline: {path}: there is no such file")
-    found = stale(baseline, [gate.id for gate in gates], gates)
-    return {"stale": found} if found else {}
+    return stale(baseline, [gate.id for gate in document.gates], document.gates)
 
 
 def _diff(options: argparse.Namespace) -> int:
-    text, regressed = markdown.diff(read(options.old), read(options.new))
+    text, regressed = markdown.diff(json_report.read(options.old), json_report.read(options.new))
     if options.output:
         _write([("--output", options.output, lambda path: write_text(path, text))])
     else:
@@ -119,14 +122,14 @@ def _diff(options: argparse.Namespace) -> int:
     return _REGRESSED if regressed else 0
 
 
-def _junit() -> Callable[[Path, dict[str, Any]], None]:
+def _junit(family: str) -> Callable[[Path, Document], None]:
     try:
         module = importlib.import_module(".reports.junit", __package__)
         importlib.import_module("junit_xml")
     except ImportError as error:
         raise _Refused(f"--junit: {error}") from None
-    write: Callable[[Path, dict[str, Any]], None] = module.write
-    return write
+    module.checked_family(family)
+    return lambda path, document: module.write(path, document, family)
 
 
 def _write(writes: Sequence[tuple[str, Path, Callable[[Path], None]]]) -> None:

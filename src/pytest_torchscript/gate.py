@@ -144,6 +144,7 @@ def _cells(
                     seq_len=sizes.get(SEQ, seq),
                     checks=_or_nothing_ran((*mine, last)),
                     dims=evidence.without(_given_by(target.excuses)).dims,
+                    program=target.program,
                 )
             )
     return tuple(found)

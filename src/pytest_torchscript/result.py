@@ -1,20 +1,41 @@
 """What was found, as data: a gate has cells, a cell has checks, a check has findings.
 
-Nothing here knows torch or pytest. :meth:`GateResult.to_json` gives the dictionaries of the JSON report (schema 1), the
-source every other report is rendered from, and :meth:`GateResult.from_json` reads them back.
+Nothing here knows torch or pytest. Every class is a :class:`~pytest_torchscript.record.Record`: its fields are the keys of
+the JSON report (schema 1), the source that every other report is rendered from.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-__all__ = ["SCHEMA", "CellResult", "CheckResult", "Finding", "GateResult", "Outcome", "Status", "Verdict"]
+from .naming import cell_label, cell_name
+from .record import Record, jsonable
+
+__all__ = [
+    "DIMS",
+    "DYNAMIC",
+    "OK",
+    "SCHEMA",
+    "CellResult",
+    "CheckResult",
+    "Finding",
+    "GateResult",
+    "Outcome",
+    "Status",
+    "Verdict",
+]
 
 SCHEMA = 1
+
+OK = "ok"
+"""The verdict of a cell in which no check failed."""
+
+DYNAMIC = "dynamic"
+DIMS = (DYNAMIC, "fixed", "partial", "unsafe", "untested")
+"""The classes of a dim."""
 
 
 class Status(str, Enum):
@@ -32,11 +53,13 @@ class Outcome(str, Enum):
     FAILED = "failed"
     XFAILED = "xfailed"
     SKIPPED = "skipped"
+    ERROR = "error"
+    """Nothing was judged, and should have been."""
     CRASHED = "crashed"
 
 
 class Verdict(str, Enum):
-    """What a failing check says about the model; the failure ``type`` in every report."""
+    """What a failing check says about the model, or why there is nothing to say; the failure ``type`` in every report."""
 
     EAGER_FAILURE = "EagerFailure"
     NON_DETERMINISTIC = "NonDeterministic"
@@ -54,55 +77,19 @@ class Verdict(str, Enum):
     TARGET_FAILURE = "TargetFailure"
     CRASHED = "Crashed"
     UNAVAILABLE = "Unavailable"
-
-
-_DEEPEST = 20
-_MOST_OF_A_VALUE = 200
-
-
-def _jsonable(value: Any, depth: int = 0) -> Any:
-    """``value`` as JSON can hold it, whatever a target or a rule put there.
-
-    NaN and infinity, which JSON does not have, become the texts a reader expects; a 0-d tensor or a NumPy number becomes a
-    number, another object its kind and shape, or a short text.
-    """
-    if isinstance(value, (bool, type(None))):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else str(float(value))
-    if depth == _DEEPEST:
-        return "…"
-    if isinstance(value, Mapping):
-        return {str(_jsonable(key)): _jsonable(entry, depth + 1) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(entry, depth + 1) for entry in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted((_jsonable(entry, depth + 1) for entry in value), key=repr)
-    return _other(value, depth)
-
-
-def _other(value: Any, depth: int) -> Any:
-    try:
-        shape = getattr(value, "shape", None)
-        if shape is not None and not tuple(shape):
-            return _jsonable(value.item(), depth + 1)
-        text = f"{type(value).__name__} {tuple(shape)}" if shape is not None else repr(value)
-    except Exception:  # noqa: BLE001 - an object that cannot even be named
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= _MOST_OF_A_VALUE else text[:_MOST_OF_A_VALUE] + "…"
+    NO_MODEL = "NoModel"
+    NO_INPUTS = "NoInputs"
+    NOT_JUDGED = "NotJudged"
+    """The test itself failed, before its model could be judged."""
 
 
 def _text(value: Any) -> str:
     """What a reader reads, of anything that somebody took for a text."""
-    return value if isinstance(value, str) else str(_jsonable(value))
+    return value if isinstance(value, str) else str(jsonable(value))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Finding(Record):
     """One observation, which can be followed to an output leaf and to a source line.
 
     ``path`` is an output leaf, an input, a parameter or a buffer; ``file`` is relative to the root directory where it lies
@@ -130,26 +117,9 @@ class Finding:
         if not isinstance(self.details, Mapping):
             object.__setattr__(self, "details", {"details": self.details})
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "message": self.message,
-            "path": self.path,
-            "file": self.file,
-            "line": self.line,
-            "function": self.function,
-            "source": self.source,
-            "where": self.where,
-            "hint": self.hint,
-            "details": _jsonable(self.details),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Finding:
-        return cls(**{"details": {}, **data})
-
 
 @dataclass(frozen=True, kw_only=True)
-class CheckResult:
+class CheckResult(Record):
     """One check in one cell. ``reason`` is owed by a skipped check; ``seconds`` is wall time."""
 
     name: str
@@ -178,53 +148,47 @@ class CheckResult:
     def failed(cls, name: str, verdict: Verdict, *findings: Finding, **metrics: Any) -> CheckResult:
         return cls(name=name, status=Status.FAILED, verdict=verdict, findings=findings, metrics=metrics)
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "status": self.status.value,
-            "verdict": self.verdict.value if self.verdict else None,
-            "seconds": round(self.seconds, 6),
-            "reason": self.reason,
-            "findings": [finding.to_json() for finding in self.findings],
-            "metrics": _jsonable(self.metrics),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CheckResult:
-        return cls(
-            name=data["name"],
-            status=Status(data["status"]),
-            verdict=Verdict(data["verdict"]) if data["verdict"] else None,
-            seconds=data["seconds"],
-            reason=data["reason"],
-            findings=tuple(Finding.from_json(entry) for entry in data["findings"]),
-            metrics=data["metrics"],
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
-class CellResult:
-    """One (target, batch size, sequence length). A size is None where the inputs have no such axis."""
+class CellResult(Record):
+    """One (target, batch size, sequence length). A size is None where the inputs have no such axis.
+
+    ``program`` names what the target makes in TorchScript's place ("torch.export"), None where it deploys the trace.
+    """
 
     target: str
     batch_size: int | None
     seq_len: int | None
     checks: tuple[CheckResult, ...]
     dims: Mapping[str, str] = field(default_factory=dict)
+    program: str | None = None
+
+    _left_out = ("program",)
+
+    @property
+    def failures(self) -> list[str]:
+        """The verdict of each failing check, once, in the order of the checks."""
+        return list(dict.fromkeys(check.verdict.value for check in self.checks if check.verdict is not None))
 
     @property
     def verdict(self) -> str:
         """``"ok"``, or the verdict of the first check that failed."""
-        for check in self.checks:
-            if check.verdict is not None:
-                return check.verdict.value
-        return "ok"
+        return next(iter(self.failures), OK)
+
+    @property
+    def name(self) -> str:
+        """``torchscript[b2,s16]``, as in JUnit and baselines."""
+        return cell_name(self.target, self.batch_size, self.seq_len)
 
     @property
     def label(self) -> str:
         """``torchscript b2 s16``, as in the terminal."""
-        sizes = [f"{letter}{size}" for letter, size in (("b", self.batch_size), ("s", self.seq_len)) if size is not None]
-        return " ".join([self.target, *sizes])
+        return cell_label(self.target, self.batch_size, self.seq_len)
+
+    @property
+    def sizes(self) -> str:
+        """``b2 s16``; empty where no size is known."""
+        return cell_label("", self.batch_size, self.seq_len)
 
     def check(self, name: str) -> CheckResult:
         """The result of the check called ``name``; KeyError if there is none."""
@@ -234,29 +198,25 @@ class CellResult:
         raise KeyError(name)
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "target": self.target,
-            "batch_size": self.batch_size,
-            "seq_len": self.seq_len,
-            "verdict": self.verdict,
-            "dims": dict(self.dims),
-            "checks": [check.to_json() for check in self.checks],
-        }
+        """The fields, and the verdict that follows from them, for readers that do not look at the checks."""
+        return {**super().to_json(), "verdict": self.verdict}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> CellResult:
-        return cls(
-            target=data["target"],
-            batch_size=data["batch_size"],
-            seq_len=data["seq_len"],
-            checks=tuple(CheckResult.from_json(entry) for entry in data["checks"]),
-            dims=data["dims"],
-        )
+
+# What ended before its cells were known. A crash that the baseline expects is a crash all the same.
+_WITHOUT_CELLS = {
+    Outcome.FAILED: Verdict.EAGER_FAILURE,
+    Outcome.CRASHED: Verdict.CRASHED,
+    Outcome.XFAILED: Verdict.CRASHED,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateResult:
-    """One model under one marker. ``reason`` says why a skipped gate did not run."""
+class GateResult(Record):
+    """One model under one marker.
+
+    ``verdict`` is set where nothing was judged, and says why (``NoModel``, ``NoInputs``, ``NotJudged``); a gate with cells
+    has its verdicts there. ``reason`` says why a skipped gate did not run, or what the baseline has to say.
+    """
 
     id: str
     nodeid: str
@@ -265,40 +225,56 @@ class GateResult:
     baseline: str | None = None
     seconds: float = 0.0
     reason: str | None = None
+    verdict: Verdict | None = None
+
+    _left_out = ("verdict",)
 
     @classmethod
     def judged(cls, id: str, nodeid: str, cells: tuple[CellResult, ...], seconds: float = 0.0) -> GateResult:
         """The result whose outcome follows from its cells: one failing cell fails the gate."""
-        failed = not cells or any(cell.verdict != "ok" for cell in cells)
+        failed = not cells or any(cell.verdict != OK for cell in cells)
         outcome = Outcome.FAILED if failed else Outcome.PASSED
         return cls(id=id, nodeid=nodeid, outcome=outcome, cells=cells, seconds=seconds)
 
+    @classmethod
+    def not_judged(cls, id: str, nodeid: str, reason: str, cells: tuple[CellResult, ...] = ()) -> GateResult:
+        """The result of a gate whose test failed: its body, its setup or its teardown, as ``reason`` says.
+
+        ``cells`` are those that were judged before a teardown failed.
+        """
+        return cls(id=id, nodeid=nodeid, outcome=Outcome.ERROR, cells=cells, reason=reason, verdict=Verdict.NOT_JUDGED)
+
+    @classmethod
+    def without_model(cls, id: str, nodeid: str, message: str, *, inherited: bool) -> GateResult:
+        """The result of a gate that found no model; ``message`` says what was looked for.
+
+        It is an error where the test itself carries the marker, since its author meant a model to be judged, and a skip
+        where the marker is ``inherited`` from a class, a module or the configuration.
+        """
+        return cls._nothing_to_judge(id, nodeid, Verdict.NO_MODEL, message, inherited)
+
+    @classmethod
+    def without_inputs(cls, id: str, nodeid: str, message: str, *, inherited: bool) -> GateResult:
+        """The result of a gate that has a model and no inputs for it, as :meth:`without_model`."""
+        return cls._nothing_to_judge(id, nodeid, Verdict.NO_INPUTS, message, inherited)
+
+    @classmethod
+    def _nothing_to_judge(cls, id: str, nodeid: str, verdict: Verdict, message: str, inherited: bool) -> GateResult:
+        outcome = Outcome.SKIPPED if inherited else Outcome.ERROR
+        return cls(id=id, nodeid=nodeid, outcome=outcome, reason=message, verdict=verdict)
+
     @property
     def failed(self) -> bool:
-        return self.outcome in (Outcome.FAILED, Outcome.CRASHED)
+        """Whether the gate fails its test or its run: whatever was not judged, and should have been, does too."""
+        return self.outcome in (Outcome.FAILED, Outcome.ERROR, Outcome.CRASHED)
+
+    @property
+    def verdicts(self) -> list[str]:
+        """Why the gate did not pass: the first verdict of each failing cell, each once, or that of the gate itself."""
+        verdict = self.verdict or (None if self.cells else _WITHOUT_CELLS.get(self.outcome))
+        if verdict is not None:
+            return [verdict.value]
+        return list(dict.fromkeys(cell.verdict for cell in self.cells if cell.verdict != OK))
 
     def renamed(self, id: str) -> GateResult:
         return replace(self, id=id)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "nodeid": self.nodeid,
-            "outcome": self.outcome.value,
-            "baseline": self.baseline,
-            "seconds": round(self.seconds, 6),
-            "reason": self.reason,
-            "cells": [cell.to_json() for cell in self.cells],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> GateResult:
-        return cls(
-            id=data["id"],
-            nodeid=data["nodeid"],
-            outcome=Outcome(data["outcome"]),
-            cells=tuple(CellResult.from_json(entry) for entry in data["cells"]),
-            baseline=data["baseline"],
-            seconds=data["seconds"],
-            reason=data.get("reason"),
-        )

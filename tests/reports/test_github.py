@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_torchscript.reports.github import annotations, locator, looks_inside
+from pytest_torchscript.reports import github
+from pytest_torchscript.reports.document import Document
+from pytest_torchscript.reports.github import locator, looks_inside
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
 COMMAND = re.compile(r"::(?P<level>error|warning|notice) (?P<properties>[^:]*)::(?P<text>.*)")
@@ -22,6 +25,10 @@ def gate(
     failed = [CheckResult.failed("trace", verdict, *findings)] if verdict else []
     cells = (CellResult(target="torchscript", batch_size=2, seq_len=16, checks=(CheckResult.passed("eager"), *failed)),)
     return replace(GateResult.judged(id, "tests/test_head.py::test", cells), baseline=state, **fields)
+
+
+def annotations(gates: Sequence[GateResult], *, stale: Sequence[str] = (), **options: Any) -> list[str]:
+    return github.annotations(Document.of(gates, stale=stale), **options)
 
 
 def at(file: str | None, line: int | None = 41, **fields: Any) -> Finding:

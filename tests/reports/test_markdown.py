@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pytest_torchscript.reports import json as json_report
+from pytest_torchscript.reports.document import Document
 from pytest_torchscript.reports.markdown import code, diff, one_line, prose, summary, write
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
@@ -48,8 +49,8 @@ def gate(
     return replace(GateResult.judged(id, f"tests/test_{id}.py::test", cells), baseline=state, reason=reason, **fields)
 
 
-def document(*gates: GateResult) -> dict[str, Any]:
-    return json_report.document(gates, {"python": "3.12"})
+def document(*gates: GateResult, stale: Sequence[str] = ()) -> Document:
+    return Document.of(gates, {"python": "3.12"}, stale)
 
 
 def size(text: str) -> int:
@@ -146,8 +147,8 @@ def test_changes_against_the_baseline_close_the_summary() -> None:
             gate(cell(), id="anew", state="NEW", reason="not recorded"),
             gate(cell(), id="plain", state="ok"),
             gate(cell(), id="better", state="ok", reason="seq is dynamic now"),
-        ),
-        stale=["gone", "head torchscript[b2,s64]"],
+            stale=["gone", "head torchscript[b2,s64]"],
+        )
     )
     assert text.partition("### Against the baseline\n\n")[2].splitlines() == [
         "- NEW `anew`: not recorded",
@@ -166,9 +167,9 @@ def test_without_a_baseline_nothing_is_said_of_one() -> None:
     assert "Against the baseline" not in summary(document(gate(cell()), gate(cell("Untraceable"), id="b")))
 
 
-def test_stale_entries_may_come_with_the_document() -> None:
-    """A merged report holds them; each is told once."""
-    text = summary({**document(), "stale": ["gone"]}, stale=["gone"])
+def test_what_is_stale_is_told_once() -> None:
+    """Several shards may have found the same."""
+    text = summary(document(stale=["gone", "gone"]))
     assert text.count("STALE `gone`") == 1
     assert "1 stale" in text
 
@@ -196,9 +197,7 @@ def test_a_failure_of_several_cells_at_one_line_is_told_once() -> None:
 def test_the_summary_does_not_depend_on_the_order_of_the_gates() -> None:
     """Workers and shards come in any order."""
     gates = [gate(cell("SideEffect"), id=id, state="NEW") for id in "abc"]
-    forward, backward = document(*gates), document(*gates)
-    backward["gates"].reverse()
-    assert summary(forward, stale=["x", "y"]) == summary(backward, stale=["y", "x"])
+    assert summary(document(*gates, stale=["x", "y"])) == summary(document(*gates[::-1], stale=["y", "x"]))
 
 
 # Hostile text
@@ -213,7 +212,7 @@ def hostile_gate() -> GateResult:
 
 def test_hostile_text_cannot_break_a_table() -> None:
     """Every row has as many cells as the header, whatever the names hold."""
-    text = summary(document(hostile_gate(), gate(cell())), stale=[HOSTILE])
+    text = summary(document(hostile_gate(), gate(cell()), stale=[HOSTILE]))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4
     assert {columns(row) for row in rows} == {8}
@@ -221,7 +220,7 @@ def test_hostile_text_cannot_break_a_table() -> None:
 
 def test_hostile_text_cannot_begin_a_line() -> None:
     """No heading, list, fence or table that the report did not make; no HTML but its own; no mention."""
-    for text in (summary(document(hostile_gate()), stale=[HOSTILE]), diff(document(), document(hostile_gate()))[0]):
+    for text in (summary(document(hostile_gate(), stale=[HOSTILE])), diff(document(), document(hostile_gate()))[0]):
         lines = [line for line in text.splitlines() if line]
         assert all(re.match(r"(#+ |\| | *- |Gate |Cut)", line) for line in lines)
         assert not re.search(r"(?<!\\)<(?!/?code>|!-- -->)", re.sub(r"`[^`]*`", "", text))
@@ -244,7 +243,7 @@ def test_a_summary_stays_below_its_limit_and_says_what_was_cut(limit: int) -> No
     known = [
         gate(cell("SideEffect"), id=f"known-{i}", state="KNOWN", reason="☃" * 999, outcome=Outcome.XFAILED) for i in range(500)
     ]
-    text = summary(document(*failing, *known), stale=[f"gone-{i}" for i in range(500)], limit=limit)
+    text = summary(document(*failing, *known, stale=[f"gone-{i}" for i in range(500)]), limit=limit)
     assert size(text) <= limit
     if limit >= 1000:
         (line,) = re.findall(r"^\*\*Cut to stay below .*$", text, re.MULTILINE)
@@ -431,5 +430,5 @@ def test_a_failure_that_was_there_before_is_no_regression() -> None:
 def test_a_document_read_from_a_file_renders_the_same() -> None:
     """The reports are functions of the JSON alone."""
     data = document(gate(cell("SideEffect"), state="NEW"), hostile_gate())
-    again = json.loads(json_report.render(data))
+    again = json_report.parse("a.json", json.loads(json_report.render(data)))
     assert summary(again) == summary(data)

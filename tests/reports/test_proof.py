@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from pytest_torchscript.reports import discover, junit, markdown, terminal
 from pytest_torchscript.reports import json as json_report
+from pytest_torchscript.reports.document import Document
 from pytest_torchscript.reports.notes import notes
-from pytest_torchscript.reports.proof import leavers, proof_of, verdict_with_proof, weaker
+from pytest_torchscript.reports.proof import alternatives, proof_of, verdict_with_proof, weaker
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
 REASON = "lint: torch_neuronx is not installed; the published rules were checked, nothing was compiled"
@@ -27,15 +27,16 @@ FAILED = replace(CheckResult.failed("target", Verdict.TARGET_UNSUPPORTED, BROKEN
 
 
 def cell(check: CheckResult, target: str = "neuron", *others: CheckResult) -> CellResult:
-    return CellResult(target=target, batch_size=1, seq_len=8, checks=(EAGER, *others, check))
+    program = "torch.export" if target == "export" else None
+    return CellResult(target=target, batch_size=1, seq_len=8, checks=(EAGER, *others, check), program=program)
 
 
 def gate(*cells: CellResult, id: str = "bert") -> GateResult:
     return GateResult.judged(id, "test_bert.py::test_bert", cells)
 
 
-def document(*gates: GateResult) -> dict[str, Any]:
-    return json_report.document(gates, {"python": "3.11"})
+def document(*gates: GateResult) -> Document:
+    return Document.of(gates, {"python": "3.11"})
 
 
 # Words
@@ -84,13 +85,13 @@ def test_a_verdict_is_followed_by_what_it_leaves_open() -> None:
 
 def test_the_terminal_says_lint() -> None:
     """In the table for a pass, and in the block for a failure."""
-    assert "  ok (lint)  " in terminal.table([gate(cell(LINTED))])[1][0]
+    assert "  ok (lint)  " in terminal.table(document(gate(cell(LINTED))))[1][0]
     block = terminal.failure_block(gate(cell(FAILED))).splitlines()
     assert "  target: lint fft: there is no fft" in block
     assert (
         "    because    lint: torch_neuronx is not installed; the published rules were checked, nothing was compiled" in block
     )
-    assert "  TargetUnsupported (lint)  " in terminal.table([gate(cell(FAILED))])[1][0]
+    assert "  TargetUnsupported (lint)  " in terminal.table(document(gate(cell(FAILED))))[1][0]
 
 
 def test_the_terminal_says_a_reason_once() -> None:
@@ -207,16 +208,16 @@ UNTRACEABLE = CheckResult.failed("trace", Verdict.UNTRACEABLE, Finding(message="
 
 def test_the_table_sets_torchscript_beside_export() -> None:
     """Each way round: what traces and is not exported, and what is exported and does not trace."""
-    first, second = leavers(
-        [gate(cell(REFUSED, "export"), id="b-traces"), gate(cell(EXPORTED, "export", UNTRACEABLE), id="a-exports")]
+    first, second = alternatives(
+        document(gate(cell(REFUSED, "export"), id="b-traces"), gate(cell(EXPORTED, "export", UNTRACEABLE), id="a-exports"))
     )
-    assert (first.id, first.torchscript, first.export, first.dims) == (
+    assert (first.id, first.torchscript, first.verdict, first.dims) == (
         "a-exports",
         "Untraceable",
         "ok",
         "batch=dynamic seq=fixed",
     )
-    assert (second.torchscript, second.export) == ("ok", "TargetUnsupported")
+    assert (second.torchscript, second.verdict) == ("ok", "TargetUnsupported")
     assert (second.cell, second.why) == ("b1 s8", "export refuses a branch (model.py:7)")
 
 
@@ -233,22 +234,22 @@ def test_the_table_sets_torchscript_beside_export() -> None:
 )
 def test_the_reason_is_that_of_the_refusal(check: CheckResult, export: str, why: str) -> None:
     """What is noted of a pass is none; without dims there is a dash."""
-    (entry,) = leavers([gate(cell(check, "export"))])
-    assert (entry.torchscript, entry.export, entry.why, entry.dims) == ("ok", export, why, "-")
+    (entry,) = alternatives(document(gate(cell(check, "export"))))
+    assert (entry.torchscript, entry.verdict, entry.why, entry.dims) == ("ok", export, why, "-")
 
 
 def test_other_targets_are_not_in_it() -> None:
     """It is about leaving, and stays away where nobody asked."""
     plain = gate(cell(RAN, "libtorch"), cell(LINTED))
-    assert leavers([plain]) == []
-    assert terminal.export_table([plain]) == []
+    assert alternatives(document(plain)) == []
+    assert terminal.alternatives_table(document(plain)) == []
     assert "leave TorchScript" not in markdown.summary(document(plain))
 
 
 def test_terminal_and_summary_show_it() -> None:
     """One row a model and size, with the cause of a refusal."""
     gates = [gate(cell(REFUSED, "export"), id="b-traces"), gate(cell(EXPORTED, "export"), id="a-exports")]
-    head, *rows = terminal.export_table(gates)
+    head, *rows = terminal.alternatives_table(document(*gates))
     assert head[0].split() == ["model", "cell", "torchscript", "export", "dims", "why"]
     assert [good for _, good in rows] == [True, False]
     assert "export refuses a branch (model.py:7)" in rows[1][0]
@@ -262,15 +263,20 @@ def test_its_last_column_is_text() -> None:
     long = replace(BROKEN, message="a reason of many words " * 20)
     failed = CheckResult.failed("target", Verdict.TARGET_UNSUPPORTED, long)
     plain = CellResult(
-        target="export", batch_size=None, seq_len=None, checks=(EAGER, CheckResult.skipped("target", "eager failed"))
+        target="export",
+        batch_size=None,
+        seq_len=None,
+        checks=(EAGER, CheckResult.skipped("target", "eager failed")),
+        program="torch.export",
     )
-    (head, _), (refused, red), (skipped, colour) = terminal.export_table(
-        [gate(cell(failed, "export")), gate(plain, id="other")]
+    (head, _), (refused, red), (skipped, colour) = terminal.alternatives_table(
+        document(gate(cell(failed, "export")), gate(plain, id="other"))
     )
     assert (red, colour) == (False, None)
     assert refused[head.index("why") :].startswith("a reason of many words a reason")
     assert len(refused[head.index("why") :]) <= 100
-    assert refused.endswith(" …")
+    assert refused.endswith("…")
+    assert len(refused) <= terminal.WIDTH
     assert skipped[head.index("why") :] == "eager failed"
     assert skipped.split()[:3] == ["other", "-", "ok"]
     assert "| `other` | – | ok | not judged | - | eager failed |" in markdown.summary(document(gate(plain, id="other")))
@@ -286,7 +292,7 @@ TIED = Finding(message="a and b are tied, and stay so")
 def test_notes_of_targets_are_read_in_the_terminal() -> None:
     """Where the run is looked at; what several cells say alike is said once, and not what a failing check says."""
     passing = CheckResult.passed("target", findings=(BUCKETS, WARNING), proof="lint")
-    lines = terminal.notes_lines([gate(cell(passing), cell(passing, "neuron-inf1")), gate(cell(FAILED), id="other")])
+    lines = terminal.notes_lines(document(gate(cell(passing), cell(passing, "neuron-inf1")), gate(cell(FAILED), id="other")))
     assert lines == [
         "note  bert [neuron b1 s8]: padding to 8 and 64 wastes 51% of the operations",
         "note  bert [neuron b1 s8]: lint sort: sort is slow there (model.py:3)",
@@ -300,7 +306,7 @@ def test_a_note_is_told_of_each_place_that_has_it() -> None:
     other = CheckResult.passed(
         "target", findings=(WARNING, replace(WARNING, file=None), replace(WARNING, line=None, message="x"))
     )
-    found = notes([gate(cell(check), id="b"), gate(cell(other), id="a")], ("target",))
+    found = notes(document(gate(cell(check), id="b"), gate(cell(other), id="a")), ("target",))
     assert [(note.id, note.place) for note in found] == [
         ("a", "model.py:3"),
         ("a", ""),
@@ -314,22 +320,22 @@ def test_a_note_is_told_of_each_place_that_has_it() -> None:
 def test_what_weights_cost_is_left_to_the_reports() -> None:
     """The terminal shows what targets say."""
     weights = CheckResult.passed("weights", findings=(TIED,))
-    assert terminal.notes_lines([gate(cell(RAN, "libtorch", weights))]) == []
+    assert terminal.notes_lines(document(gate(cell(RAN, "libtorch", weights)))) == []
 
 
 def test_twelve_notes_are_not_too_many() -> None:
     """What is shown in full needs no count."""
     many = tuple(Finding(message=f"note {number}") for number in range(12))
-    assert len(terminal.notes_lines([gate(cell(CheckResult.passed("target", findings=many)))])) == 12
+    assert len(terminal.notes_lines(document(gate(cell(CheckResult.passed("target", findings=many)))))) == 12
     more = (*many, Finding(message="one more"))
-    lines = terminal.notes_lines([gate(cell(CheckResult.passed("target", findings=more)))])
+    lines = terminal.notes_lines(document(gate(cell(CheckResult.passed("target", findings=more)))))
     assert (len(lines), lines[-1][:10]) == (13, "and 1 more")
 
 
 def test_many_notes_are_counted() -> None:
     """A screen is a screen."""
     many = tuple(Finding(message=f"note {number}") for number in range(15))
-    lines = terminal.notes_lines([gate(cell(CheckResult.passed("target", findings=many)))])
+    lines = terminal.notes_lines(document(gate(cell(CheckResult.passed("target", findings=many)))))
     assert len(lines) == 13
     assert lines[-1] == "and 3 more notes; the JSON report has all"
 
@@ -351,10 +357,10 @@ def test_the_summary_has_the_notes_of_targets_weights_and_device() -> None:
 
 def test_what_was_not_proved_is_a_note_with_its_reason() -> None:
     """Who has a broken compiler reads so, and not only in the JSON."""
-    (line,) = terminal.notes_lines([gate(cell(SKIPPED, "libtorch"))])
+    (line,) = terminal.notes_lines(document(gate(cell(SKIPPED, "libtorch"))))
     assert line == "note  bert [libtorch b1 s8]: not proved: no C++ compiler"
     assert "not proved: no C++ compiler" in markdown.summary(document(gate(cell(SKIPPED, "libtorch"))))
-    assert terminal.notes_lines([gate(cell(SKIPPED, "torchscript"))]) == []
+    assert terminal.notes_lines(document(gate(cell(SKIPPED, "torchscript")))) == []
 
 
 def test_a_failure_is_not_softened_by_a_proof() -> None:
@@ -367,8 +373,8 @@ def test_a_failure_is_not_softened_by_a_proof() -> None:
 def test_a_budget_is_no_matter_of_leaving() -> None:
     """The table says what torch.export made of the model; a program without weights was not run."""
     dear = CheckResult.failed("target", Verdict.TARGET_FAILURE, BUCKETS, proof="ran", proved=True, flops=2, max_flops=1)
-    assert leavers([gate(cell(dear, "export"))])[0].export == "ok"
-    assert leavers([gate(cell(BUILT, "export"))])[0].export == "ok (built, not run)"
+    assert alternatives(document(gate(cell(dear, "export"))))[0].verdict == "ok"
+    assert alternatives(document(gate(cell(BUILT, "export"))))[0].verdict == "ok (built, not run)"
 
 
 def test_hostile_text_does_not_steer_the_terminal() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unicodedata import east_asian_width
 
 import pytest
 
-from pytest_torchscript.reports.terminal import failure_block, headline, table
+from pytest_torchscript.reports.document import Document
+from pytest_torchscript.reports.terminal import failure_block, headline, sections, table
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
 NODE = "tests/test_head.py::test_head"
@@ -210,7 +212,7 @@ def test_the_headline_leads_with_the_baseline() -> None:
 
 
 def texts(*gates: GateResult) -> list[str]:
-    return [line for line, _ in table(gates)]
+    return [line for line, _ in table(Document.of(gates))]
 
 
 def test_the_table_has_a_row_for_each_gate() -> None:
@@ -227,7 +229,7 @@ def test_the_table_has_a_row_for_each_gate() -> None:
 def test_a_row_is_good_unless_its_gate_failed() -> None:
     """The headline is neither."""
     failed, passed = gate(cell(EAGER, SHAPES), id="b"), gate(cell(EAGER), id="a")
-    assert [good for _, good in table([failed, passed])] == [None, True, False]
+    assert [good for _, good in table(Document.of([failed, passed]))] == [None, True, False]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SKIPPED, Outcome.CRASHED])
@@ -243,6 +245,102 @@ def test_every_verdict_of_a_gate_is_shown_once() -> None:
     row = texts(gate(cell(SHAPES), cell(purity), cell(SHAPES), cell(EAGER)))[1]
     assert "1/4" in row
     assert "ShapeSpecialised, SideEffect" in row
+
+
+# Widths
+
+
+CRASH = GateResult(id="c", nodeid="t.py::c", outcome=Outcome.CRASHED, reason="the worker 'gw0' died while " * 20)
+MANY = [
+    gate(cell(EAGER, SHAPES, dims={"batch": "dynamic", "seq": "unsafe", "width": "partial"}), id="tests-models-" + "x" * 300),
+    gate(cell(EAGER, dims={"batch": "dynamic"}), cell(EAGER, target="neuron"), id="tests-test_models-py--test_bert"),
+    GateResult.not_judged("lost", "t.py::lost", "the test itself failed: " + "why " * 100),
+    GateResult.without_model("none", "t.py::none", "no model to gate: " + "why " * 100, inherited=True),
+    replace(gate(cell(EAGER, SHAPES), id="größe-数-模型-" * 8), baseline="REGRESSED", reason="was ok"),
+    CRASH,
+]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+def test_the_table_is_as_wide_as_the_terminal_at_most(width: int) -> None:
+    """Neither a long id nor the reason of a crash widens it, and every verdict is there."""
+    found = [line for line, _ in table(Document.of(MANY), width)]
+    assert all(places(line) <= width for line in found)
+    for word in ("ShapeSpecialised", "ok", "NotJudged", "skipped: NoModel", "crashed", "0.00", "1.23"):
+        assert any(word in line for line in found), word
+
+
+def places(text: str) -> int:
+    return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
+
+
+def test_columns_stand_below_each_other_whatever_the_script() -> None:
+    """A sign of Chinese takes two places."""
+    wide = gate(cell(EAGER), id="数模")
+    head, row = texts(wide)
+    assert places(row.partition("torchscript")[0]) == head.index("target")
+
+
+def test_a_long_id_is_shortened_in_the_middle() -> None:
+    """Ids begin alike: what is left of the end says which model it is."""
+    one = gate(cell(EAGER), id="tests-integration-test_models-py--test_" + "long_" * 20 + "bert")
+    row = table(Document.of([one]), 80)[1][0]
+    assert row.startswith("tests-")
+    assert "…" in row.split()[0]
+    assert row.split()[0].endswith("bert")
+
+
+def test_a_narrow_terminal_keeps_the_verdict() -> None:
+    """Where not even the least widths fit, lines are longer than it, and whole."""
+    row = table(Document.of([MANY[0]]), 20)[1][0]
+    assert "ShapeSpecialised" in row
+
+
+def test_controls_in_an_id_do_not_reach_the_terminal() -> None:
+    """They are shown as escapes, directions of writing too."""
+    row = texts(gate(cell(EAGER), id="a\x1b[31m\u202eb"))[1]
+    assert row.startswith("a\\x1b[31m\\u202eb ")
+
+
+# Sections
+
+
+def test_the_end_of_a_run_begins_with_a_sentence() -> None:
+    """What was not judged comes first, then the table; what is stale names the baseline's file."""
+    ((title, found),) = sections(Document.of(MANY, stale=["gone"]), 100, baseline="b.json")
+    assert title == "torchscript gates"
+    assert found[0][0].startswith("1 not judged: the test itself failed; 1 crashed, 1 regressed, 1 failed, 1 stale, 1 passed")
+    assert found[1][0].startswith("model ")
+    assert found[-1] == ("STALE: gone is recorded in b.json, but no test gates it: coverage was lost", False)
+
+
+def test_a_run_without_gates_has_no_section() -> None:
+    """Who does not use the plugin sees nothing of it."""
+    assert sections(Document.of([])) == []
+
+
+# Not judged
+
+
+def test_a_gate_without_a_model_has_a_block() -> None:
+    """It says what was looked for, and that it is an error of the suite."""
+    found = GateResult.without_model("head", NODE, "no model to gate: the body calls no module", inherited=False)
+    assert lines(found) == [
+        f"torchscript gate: {NODE}   ERROR  NoModel",
+        "  no model to gate: the body calls no module",
+        f"    reproduce  pytest {NODE}",
+    ]
+    assert headline(found) == "NoModel"
+    regressed = replace(found, baseline="REGRESSED", reason="was ok, is NoModel now; no model to gate")
+    assert "    baseline   REGRESSED: was ok, is NoModel now; no model to gate" in lines(regressed)
+    assert headline(regressed) == "REGRESSED: NoModel"
+
+
+def test_what_was_judged_before_a_teardown_failed_is_shown() -> None:
+    """With the error below it."""
+    found = lines(GateResult.not_judged(ID, NODE, "the test's teardown failed", (cell(EAGER, SHAPES),)))
+    assert "FAILED  ShapeSpecialised" in found[0]
+    assert f"torchscript gate: {NODE}   ERROR  NotJudged" in found
 
 
 def test_an_empty_table_is_a_headline() -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ from ..errors import GateError, GateFailed, SpecError, SubjectError
 from ..naming import DEFAULT_BASELINE, default_id, slug
 from ..reports import discover, terminal
 from ..reports import json as json_report
+from ..reports.document import Document
 from ..reports.proof import verdict_with_proof
 from ..result import GateResult, Outcome
 from ..spec import GateSpec, for_its_targets, nearest, parse_arguments, parse_option
@@ -830,9 +832,7 @@ class Results:
 
     def _write_all(self) -> None:
         gates = list(self._gates.values())
-        document = json_report.document(gates, environment())
-        if self._stale:
-            document["stale"] = self._stale
+        document = Document.of(gates, environment(), self._stale)
         settings = self._settings
         if settings.update and gates:
             from .. import baseline
@@ -845,11 +845,14 @@ class Results:
                 lambda path: baseline.write(path, baseline.update(former, gates)),
             )
         self._write("--torchscript-json", settings.json, lambda path: json_report.write(path, document))
-        self._write("--torchscript-junit", settings.junit, lambda path: _junit().write(path, document))
+        self._write("--torchscript-junit", settings.junit, lambda path: _junit().write(path, document, self._junit_family()))
         if gates or self._stale:
-            self._write(
-                "--torchscript-summary", settings.summary, lambda path: _markdown().write(path, document, stale=self._stale)
-            )
+            self._write("--torchscript-summary", settings.summary, lambda path: _markdown().write(path, document))
+
+    def _junit_family(self) -> str:
+        """pytest's own setting, which says what its reports may hold; pytest may run without its JUnit plugin."""
+        has_setting = self._config.pluginmanager.hasplugin("junitxml")
+        return str(self._config.getini("junit_family")) if has_setting else str(_junit().DEFAULT_FAMILY)
 
     def _write(self, option: str, path: Path | None, write: Callable[[Path], None]) -> None:
         if path is None:
@@ -867,17 +870,12 @@ class Results:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         gates = list(self._gates.values())
-        if gates:
-            terminalreporter.write_sep("=", "torchscript gates")
-            exported = terminal.export_table(gates)
-            for line, good in terminal.table(gates):
+        document = Document.of(gates, stale=self._stale)
+        width, record = shutil.get_terminal_size().columns, self._settings.baseline_path.name
+        for title, lines in terminal.sections(document, width, baseline=record):
+            terminalreporter.write_sep("=", title)
+            for line, good in lines:
                 terminalreporter.write_line(line, **_colour(good))
-            if exported:
-                terminalreporter.write_sep("=", "what could leave TorchScript today")
-            for line, good in exported:
-                terminalreporter.write_line(line, **_colour(good))
-            for line in terminal.notes_lines(gates):
-                terminalreporter.write_line(line)
         if self._settings.discover:
             terminalreporter.write_sep("=", "torchscript discover")
             for line in discover.listing(self._discovered):
@@ -885,9 +883,6 @@ class Results:
             if self._settings.discover == "write" and self._discovered:
                 terminalreporter.write_sep("-", "conftest.py")
                 terminalreporter.write_line(discover.conftest(self._discovered))
-        for id in self._stale:
-            text = f"STALE: {id} is recorded in {self._settings.baseline_path.name}, but no test gates it: coverage was lost"
-            terminalreporter.write_line(text, red=True)
         for problem in self._problems:
             terminalreporter.write_line(f"ERROR: {problem}", red=True)
         for path in self._written:
@@ -897,7 +892,7 @@ class Results:
 
             repository = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
             locate = github.locator(self._config.rootpath, repository)
-            for line in github.annotations(gates, stale=self._stale, locate=locate):
+            for line in github.annotations(document, locate=locate):
                 terminalreporter.write_line(line)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ..baseline import State, cells_of
+from ..baseline import State
 from ..result import Finding, GateResult, Outcome, Status
+from .document import Document
 from .text import one_line
 
 __all__ = ["annotations", "locator", "looks_inside"]
@@ -62,27 +63,24 @@ class _Annotation:
     ids: list[str] = field(default_factory=list)
 
 
-def annotations(gates: Iterable[GateResult], *, stale: Iterable[str] = (), locate: Locate = looks_inside) -> list[str]:
+def annotations(document: Document, *, locate: Locate = looks_inside) -> list[str]:
     """Workflow commands, one a line, to be printed as they are: errors, then warnings, then notices, at most 10 of each.
 
     Errors are failing gates, those that regressed first, and what is stale; warnings are known failures, notices are new
     gates that pass. What fails at one line for one reason in several gates is one annotation. Where there are more than
     GitHub shows, the last one counts the rest.
 
-    Args:
-        gates: the results, judged.
-        stale: what :func:`~pytest_torchscript.baseline.stale` found.
-        locate: a finding's file relative to the repository, None if it is not in there; see :func:`locator`.
+    ``locate`` gives a finding's file relative to the repository, None if it is not in there; see :func:`locator`.
     """
     found: dict[tuple[object, ...], _Annotation] = {}
-    for gate in sorted(gates, key=lambda gate: (_rank(gate), gate.id, gate.nodeid)):
+    for gate in sorted(document.gates, key=_rank):
         for entry in _of_gate(gate, locate):
             known = found.setdefault((entry.level, entry.title, entry.file, entry.line, entry.file is None and gate.id), entry)
             if gate.id not in known.ids:
                 known.ids.append(gate.id)
     entries = list(found.values())
     entries += [
-        _Annotation("error", "STALE", "recorded, and no test gates it: coverage was lost", ids=[s]) for s in sorted(stale)
+        _Annotation("error", "STALE", "recorded, and no test gates it: coverage was lost", ids=[s]) for s in document.stale
     ]
     return [line for level in _LEVELS for line in _level(level, [entry for entry in entries if entry.level == level])]
 
@@ -112,7 +110,7 @@ def _of_gate(gate: GateResult, locate: Locate) -> list[_Annotation]:
                 title = " ".join(filter(None, [state, check.verdict.value]))
                 entries.append(_Annotation(level, title, _text(lines), *place))
     if not entries:
-        verdict = next((record.verdict for record in cells_of(gate).values() if record.failures), "")
+        verdict = next(iter(gate.verdicts), "")
         entries.append(_Annotation(level, " ".join(filter(None, [state, verdict])) or "failed", _text(why or ["see the log"])))
     return entries
 

@@ -1,8 +1,9 @@
-"""The JUnit report, for dashboards: one suite, a testcase for each cell and check. Written by the package ``junit-xml``.
+"""The JUnit report, for dashboards: a suite for each gate, with a testcase for each cell and check.
 
 Dashboards keep their history by suite, classname and name, so these never hold what changes from run to run:
-``torchscript`` / ``torchscript.<id>`` / ``<target>[b<batch>,s<seq>].<check>``. What is true of a gate and of no check of
-it (it crashed, it did not run, its baseline failed it, the baseline has it and no test does) is a testcase called ``gate``.
+``torchscript.<id>`` / ``torchscript.<id>`` / ``<target>[b<batch>,s<seq>].<check>``. A suite for each gate, since many readers
+show the suite and no classname. What is true of a gate and of no check of it (it crashed, it did not run, its baseline
+failed it, the baseline has it and no test does) is a testcase called ``gate``. Written by the package ``junit-xml``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from ..baseline import State
+from ..errors import GateError
 from ..files import write_text
-from ..result import Outcome, Status, Verdict
+from ..result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
+from .document import Document
 
-__all__ = ["render", "write"]
+__all__ = ["DEFAULT_FAMILY", "FAMILIES", "FamilyError", "checked_family", "render", "write"]
+
+DEFAULT_FAMILY = "xunit2"
+FAMILIES = ("xunit1", "legacy", DEFAULT_FAMILY)
+"""The values of pytest's ``junit_family``. All but the default let a testcase say its file and line."""
 
 _SUITE = "torchscript"
 _GATE = "gate"
@@ -36,9 +43,17 @@ _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _UNFIT = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+class FamilyError(GateError):
+    """A ``junit_family`` that there is not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Case:
-    """One testcase. ``type``, ``message`` and ``body`` say why it failed or was skipped, ``out`` what a pass leaves open."""
+    """One testcase. ``type``, ``message`` and ``body`` say why it failed or was skipped, ``out`` what a pass leaves open.
+
+    ``is_error`` tells a failure of the test, which leaves the model unjudged, from one of the model; ``source`` is the file of
+    the suite's test, ``file`` and ``line`` are those to look at.
+    """
 
     classname: str
     name: str
@@ -48,35 +63,64 @@ class _Case:
     message: str = ""
     body: str = ""
     out: str = ""
+    is_error: bool = False
+    source: str = ""
+    file: str | None = None
+    line: int | None = None
 
 
-def render(document: Mapping[str, Any]) -> str:
-    """The JSON document (:mod:`.json`) as JUnit XML, valid against the schema of Jenkins' xUnit plugin."""
-    gates = sorted(document["gates"], key=lambda gate: (gate["id"], gate["nodeid"]))
-    cases = [case for gate in gates for case in _of_gate(gate)]
-    cases += [_stale(entry) for entry in sorted(document.get("stale", ()))]
-    return _xml(_unique(cases), document["environment"])
+def checked_family(text: str) -> str:
+    """``text``, if it is a value of pytest's ``junit_family``.
+
+    Raises:
+        FamilyError: it is none; the message names those that there are.
+    """
+    if text not in FAMILIES:
+        raise FamilyError(f"junit_family must be one of {', '.join(FAMILIES)}, not {text!r}")
+    return text
 
 
-def write(path: Path, document: Mapping[str, Any]) -> None:
+def render(document: Document, family: str = DEFAULT_FAMILY) -> str:
+    """The document as JUnit XML.
+
+    Of ``xunit2`` it is valid against the schema of Jenkins' xUnit plugin. That schema knows no file and line of a testcase,
+    which readers take all the same: under another family failing testcases have those of the guilty line.
+
+    Raises:
+        FamilyError: there is no such family.
+    """
+    places = checked_family(family) != DEFAULT_FAMILY
+    cases = [case for gate in document.gates for case in _of_gate(gate)]
+    cases += [_stale(entry) for entry in document.stale]
+    suites: dict[str, list[_Case]] = {}
+    for case in _unique(cases):
+        suites.setdefault(case.classname, []).append(case)
+    return _xml(suites or {_SUITE: []}, document.environment, places=places)
+
+
+def write(path: Path, document: Document, family: str = DEFAULT_FAMILY) -> None:
     """Write the report whole or not at all.
 
     Raises:
         OSError: the file cannot be written; what was there before is untouched.
+        FamilyError: there is no such family.
     """
-    write_text(path, render(document))
+    write_text(path, render(document, family))
 
 
 # From gates to testcases
 
 
-def _of_gate(gate: Mapping[str, Any]) -> Iterator[_Case]:
-    cases = [_of_check(gate, cell, check) for cell in gate["cells"] for check in cell["checks"]]
+def _of_gate(gate: GateResult) -> Iterator[_Case]:
+    cases = [_of_check(gate, cell, check) for cell in gate.cells for check in cell.checks]
     yield from cases
-    outcome, state, reason = gate["outcome"], gate.get("baseline"), gate.get("reason")
-    whole = _Case(classname=_classname(gate), name=_GATE, seconds=gate["seconds"], status=Status.PASSED)
+    outcome, state, reason = gate.outcome, gate.baseline, gate.reason
+    whole = replace(_case(gate, _GATE, Status.PASSED), seconds=gate.seconds)
     failures = {case.type for case in cases if case.status is Status.FAILED}
-    if outcome == Outcome.CRASHED:
+    if outcome == Outcome.ERROR:
+        verdict = gate.verdict or Verdict.NOT_JUDGED
+        yield replace(_failed(whole, verdict, reason or "nothing was judged", _about(gate)), is_error=True)
+    elif outcome == Outcome.CRASHED:
         if Verdict.CRASHED not in failures:
             yield _failed(whole, Verdict.CRASHED, reason or "the process died or hung", _about(gate))
     elif outcome == Outcome.FAILED and (not failures or state == State.FIXED):
@@ -86,7 +130,8 @@ def _of_gate(gate: Mapping[str, Any]) -> Iterator[_Case]:
     elif not cases and outcome == Outcome.XFAILED:
         yield _skipped(whole, f"known: {reason or 'the gate was expected to fail'}", _about(gate))
     elif not cases and outcome == Outcome.SKIPPED:
-        yield _skipped(whole, reason or "the gate did not run", _about(gate))
+        why = f"{gate.verdict.value}: " if gate.verdict else ""
+        yield _skipped(whole, f"{why}{reason or 'the gate did not run'}", _about(gate))
     elif not cases:
         yield whole
 
@@ -99,25 +144,32 @@ def _stale(entry: str) -> _Case:
     return _failed(case, State.STALE.value, "recorded in the baseline, and no test gates it: coverage was lost")
 
 
-def _of_check(gate: Mapping[str, Any], cell: Mapping[str, Any], check: Mapping[str, Any]) -> _Case:
-    case = _Case(classname=_classname(gate), name=_name(cell, check), seconds=check["seconds"], status=Status(check["status"]))
-    if case.status is Status.SKIPPED:
-        return _skipped(case, check["reason"] or "no reason given")
-    if case.status is Status.PASSED:
-        if not check["reason"]:
+def _of_check(gate: GateResult, cell: CellResult, check: CheckResult) -> _Case:
+    case = replace(_case(gate, f"{cell.name}.{check.name}", check.status), seconds=check.seconds)
+    if check.status is Status.SKIPPED:
+        return _skipped(case, check.reason or "no reason given")
+    if check.verdict is None:
+        if not check.reason:
             return case
-        # Lint is a pass that proves less: whoever opens it reads so, with what was found.
-        return replace(case, out="\n".join([str(check["reason"]), *_findings(check["findings"])]))
-    verdict = str(check["verdict"])
-    messages = (str(finding["message"]) for finding in check["findings"])
-    message = next((text for text in messages if text.strip()), check["reason"] or f"the check {check['name']} failed")
-    because = [str(check["reason"])] if check["reason"] else []
-    body = "\n".join([*_findings(check["findings"] or [{"message": message}]), *because, *_about(gate)])
-    if gate["outcome"] == Outcome.XFAILED:
+        # Lint is a pass that proves less: the output of the testcase says so, with what was found.
+        return replace(case, out="\n".join([check.reason, *_findings(check.findings)]))
+    place = next((finding for finding in check.findings if finding.file and finding.line), None)
+    if place is not None:
+        case = replace(case, file=place.file, line=place.line)
+    messages = (finding.message for finding in check.findings)
+    message = next((text for text in messages if text.strip()), check.reason or f"the check {check.name} failed")
+    because = [check.reason] if check.reason else []
+    body = "\n".join([*_findings(check.findings or (Finding(message=message),)), *because, *_about(gate)])
+    if gate.outcome is Outcome.XFAILED:
         # A failure that everyone knows of does not redden a dashboard; one that is new does.
-        why = f" ({gate['reason']})" if gate.get("reason") else ""
-        return _skipped(case, f"known {verdict}{why}: {message}", [body])
-    return _failed(case, verdict, message, [body])
+        why = f" ({gate.reason})" if gate.reason else ""
+        return _skipped(case, f"known {check.verdict.value}{why}: {message}", [body])
+    return _failed(case, check.verdict, message, [body])
+
+
+def _case(gate: GateResult, name: str, status: Status) -> _Case:
+    source = gate.nodeid.partition("::")[0]
+    return _Case(classname=f"{_SUITE}.{gate.id}", name=name, seconds=0.0, status=status, source=source, file=source or None)
 
 
 def _failed(case: _Case, type: str, message: str, lines: Iterable[str] = ()) -> _Case:
@@ -127,51 +179,43 @@ def _failed(case: _Case, type: str, message: str, lines: Iterable[str] = ()) -> 
 
 
 def _skipped(case: _Case, message: str, lines: Iterable[str] = ()) -> _Case:
-    return replace(case, status=Status.SKIPPED, message=message, body="\n".join(lines))
+    # In the body too: some readers take a skip without one for a pass.
+    body = "\n".join(lines)
+    return replace(case, status=Status.SKIPPED, message=message, body=body if message in body else f"{message}\n{body}".strip())
 
 
-def _classname(gate: Mapping[str, Any]) -> str:
-    return f"{_SUITE}.{gate['id']}"
-
-
-def _name(cell: Mapping[str, Any], check: Mapping[str, Any]) -> str:
-    """``torchscript[b2,s16].trace``; a size that the inputs do not have is left out, and empty brackets too."""
-    sizes = [f"{letter}{cell[size]}" for letter, size in (("b", "batch_size"), ("s", "seq_len")) if cell[size] is not None]
-    return f"{cell['target']}{'[' + ','.join(sizes) + ']' if sizes else ''}.{check['name']}"
-
-
-def _findings(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _findings(findings: Iterable[Finding]) -> Iterator[str]:
     """Every finding in full: the message, the leaf, the amounts, the line, and each remedy once."""
     remedies: set[str] = set()
     for finding in findings:
-        yield str(finding["message"])
-        if finding.get("path"):
-            yield f"  path       {finding['path']}"
-        if finding.get("details"):
-            amounts = (f"{name}={_plain(value)}" for name, value in sorted(finding["details"].items()))
+        yield finding.message
+        if finding.path:
+            yield f"  path       {finding.path}"
+        if finding.details:
+            amounts = (f"{name}={_plain(value)}" for name, value in sorted(finding.to_json()["details"].items()))
             yield f"  amounts    {', '.join(amounts)}"
-        if finding.get("file"):
-            line = f":{finding['line']}" if finding.get("line") else ""
-            function = f" in {finding['function']}" if finding.get("function") else ""
-            source = f":   {finding['source']}" if finding.get("source") else ""
-            yield f"  {finding.get('where') or 'at':<9}  {finding['file']}{line}{function}{source}"
-        if finding.get("hint") and finding["hint"] not in remedies:
-            remedies.add(finding["hint"])
-            yield f"  remedy     {finding['hint']}"
+        if finding.file:
+            line = f":{finding.line}" if finding.line else ""
+            function = f" in {finding.function}" if finding.function else ""
+            source = f":   {finding.source}" if finding.source else ""
+            yield f"  {finding.where or 'at':<9}  {finding.file}{line}{function}{source}"
+        if finding.hint and finding.hint not in remedies:
+            remedies.add(finding.hint)
+            yield f"  remedy     {finding.hint}"
 
 
-def _about(gate: Mapping[str, Any]) -> Iterator[str]:
+def _about(gate: GateResult) -> Iterator[str]:
     """What holds for all of a gate: its baseline, why it did not run, how to run it again."""
-    if gate.get("reason"):
-        yield str(gate["reason"])
-    if gate.get("baseline"):
-        yield f"  baseline   {gate['baseline']}"
-    if gate["nodeid"]:
-        yield f"  reproduce  pytest {shlex.quote(gate['nodeid'])}"
+    if gate.reason:
+        yield gate.reason
+    if gate.baseline:
+        yield f"  baseline   {gate.baseline}"
+    if gate.nodeid:
+        yield f"  reproduce  pytest {shlex.quote(gate.nodeid)}"
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _unique(cases: Iterable[_Case]) -> list[_Case]:
@@ -190,7 +234,18 @@ def _unique(cases: Iterable[_Case]) -> list[_Case]:
 # From testcases to XML
 
 
-def _xml(cases: Sequence[_Case], environment: Mapping[str, Any]) -> str:
+def _xml(suites: Mapping[str, Sequence[_Case]], environment: Mapping[str, Any], *, places: bool) -> str:
+    versions = {_line(str(name)): _line(str(value)) for name, value in environment.items() if value is not None}
+    elements = [_suite(name, cases, versions, places=places) for name, cases in suites.items()]
+    milliseconds = sum(_milliseconds(case.seconds) for cases in suites.values() for case in cases)
+    totals = {count: str(sum(int(element.get(count, 0)) for element in elements)) for count in ("tests", "failures", "errors")}
+    root = ElementTree.Element("testsuites", {**totals, "time": f"{milliseconds / 1000:.3f}"})
+    root.extend(elements)
+    ElementTree.indent(root, " ")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def _suite(name: str, cases: Sequence[_Case], versions: Mapping[str, str], *, places: bool) -> ElementTree.Element:
     """The one place that knows ``junit-xml``, and that undoes what it gets wrong:
 
     its attribute ``disabled`` is in no schema; it writes 1e-9 s as ``1e-09`` and leaves 0 s out; it drops a failure
@@ -198,28 +253,36 @@ def _xml(cases: Sequence[_Case], environment: Mapping[str, Any]) -> str:
     surrogate. So its texts are cleaned before it sees them, its times are set after, and it does not write the file.
     """
     # Here, so that a run which writes no JUnit does not load it.
-    from junit_xml import TestCase, TestSuite
+    from junit_xml import TestSuite
 
-    built = []
-    for case in cases:
-        out = {"stdout": _body(case.out)} if case.out else {}
-        entry = TestCase(case.name, classname=case.classname, allow_multiple_subelements=True, **out)
-        if case.status is Status.FAILED:
-            entry.add_failure_info(_message(case.message) or case.type, _body(case.body), case.type)
-        elif case.status is Status.SKIPPED:
-            entry.add_skipped_info(_message(case.message), _body(case.body))
-        built.append(entry)
-    versions = {_line(str(name)): _line(str(value)) for name, value in environment.items() if value is not None}
-    suite = TestSuite(_SUITE, built, properties=versions).build_xml_doc()
-    suite.attrib.pop("disabled", None)
+    element: ElementTree.Element = TestSuite(name, [_entry(case) for case in cases], properties=versions).build_xml_doc()
+    element.attrib.pop("disabled", None)
     milliseconds = [_milliseconds(case.seconds) for case in cases]
-    for element, duration in zip(suite.iter("testcase"), milliseconds, strict=True):
-        element.set("time", f"{duration / 1000:.3f}")
-    suite.set("time", f"{sum(milliseconds) / 1000:.3f}")
-    root = ElementTree.Element("testsuites", {name: suite.get(name) for name in ("tests", "failures", "errors", "time")})
-    root.append(suite)
-    ElementTree.indent(root, " ")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+    for case, testcase, duration in zip(cases, element.iter("testcase"), milliseconds, strict=True):
+        testcase.set("time", f"{duration / 1000:.3f}")
+        if places and case.status is Status.FAILED and case.file:
+            testcase.set("file", _line(case.file))
+            if case.line:
+                testcase.set("line", str(case.line))
+    element.set("time", f"{sum(milliseconds) / 1000:.3f}")
+    source = next((case.source for case in cases if case.source), "")
+    if source:
+        element.set("file", _line(source))
+    return element
+
+
+def _entry(case: _Case) -> Any:
+    from junit_xml import TestCase
+
+    out = {"stdout": _body(case.out)} if case.out else {}
+    entry = TestCase(case.name, classname=case.classname, allow_multiple_subelements=True, **out)
+    message, body = _message(case.message), _body(case.body)
+    if case.status is Status.FAILED:
+        add = entry.add_error_info if case.is_error else entry.add_failure_info
+        add(message or case.type, body, case.type)
+    elif case.status is Status.SKIPPED:
+        entry.add_skipped_info(message or "no reason given", body.strip() or "no reason given")
+    return entry
 
 
 def _milliseconds(seconds: Any) -> int:

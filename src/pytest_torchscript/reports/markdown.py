@@ -1,4 +1,4 @@
-"""Markdown: the summary of a CI job, and the comment on a pull request. Rendered from the JSON document alone.
+"""Markdown: the summary of a CI job, and the comment on a pull request. Rendered from the document alone.
 
 Whatever a model or a test put into a name or a message stays text: it cannot open a table cell, a code span, HTML, a
 mention or a link. Long texts are cut one by one, and a report that is still too long is cut by entries and says so.
@@ -9,15 +9,17 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..baseline import State, cell_name, cells_of, compare
+from ..baseline import State, cells_of, compare
 from ..files import write_text
-from ..result import CellResult, CheckResult, Finding, GateResult, Outcome, Status
+from ..result import OK, CellResult, CheckResult, Finding, GateResult, Outcome, Status
+from .document import Document
 from .notes import Note, notes
-from .proof import leavers, verdict_with_proof, weaker
+from .proof import Alternative, alternatives, verdict_with_proof, weaker
 from .text import one_line, printable
 
 __all__ = ["code", "diff", "one_line", "printable", "prose", "summary", "write"]
@@ -109,16 +111,12 @@ class _Page:
 # The summary
 
 
-def summary(document: Mapping[str, Any], *, stale: Iterable[str] = (), limit: int = SUMMARY_LIMIT) -> str:
+def summary(document: Document, *, limit: int = SUMMARY_LIMIT) -> str:
     """The summary of a run: what regressed or newly fails, then model × check, then what changed against the baseline.
 
-    Args:
-        document: the JSON document, each gate with its state and, as ``reason``, what the baseline had to say of it.
-        stale: what :func:`~pytest_torchscript.baseline.stale` found, in addition to ``document["stale"]``.
-        limit: the most bytes of UTF-8; what does not fit is counted in a line at the top.
+    ``limit`` is the most bytes of UTF-8; what does not fit is counted in a line at the top.
     """
-    gates = _gates(document)
-    gone = sorted({*document.get("stale", ()), *stale})
+    gates, gone = document.gates, document.stale
     page = _Page([f"## TorchScript gates: {_count(gates, gone)}"], limit)
     failing = sorted(filter(_is_news, gates), key=lambda gate: (_rank(gate), gate.id, gate.nodeid))
     page.section(["### Regressions and new failures", ""], [_failure(gate) for gate in failing], "failing models", 0.5)
@@ -127,21 +125,17 @@ def summary(document: Mapping[str, Any], *, stale: Iterable[str] = (), limit: in
         header = ["model", "cells", *(prose(name, _MOST_OF_A_NAME) for name in names), "verdict", "baseline"]
         title = ["### Models", "", _row(header), _row(["---"] * len(header))]
         page.section(title, [_model(gate, names) for gate in gates], "models in the table", 0.7)
-    going = leavers(gates)
-    header = ["model", "cell", "TorchScript", "torch.export", "dims", "why"]
-    title = ["### What could leave TorchScript today", "", _row(header), _row(["---"] * len(header))]
-    rows = [
-        _row([code(entry.id), entry.cell or "–", entry.torchscript, entry.export, prose(entry.dims), prose(entry.why) or "–"])
-        for entry in going
-    ]
-    page.section(title, rows, "models in the table of torch.export", 0.7)
-    told = [_note(note) for note in notes(gates, ("weights", "device", "target"))]
+    for program, entries in groupby(alternatives(document), key=lambda entry: entry.program):
+        header = ["model", "cell", "TorchScript", prose(program), "dims", "why"]
+        title = ["### What could leave TorchScript today", "", _row(header), _row(["---"] * len(header))]
+        page.section(title, [_leaving(entry) for entry in entries], f"models in the table of {prose(program)}", 0.7)
+    told = [_note(note) for note in notes(document, ("weights", "device", "target"))]
     page.section(["### Notes", ""], told, "notes", 0.5)
     page.section(["### Against the baseline", ""], list(_against(gates, gone)), "baseline entries")
     return page.text()
 
 
-def write(path: Path, document: Mapping[str, Any], *, stale: Iterable[str] = ()) -> None:
+def write(path: Path, document: Document) -> None:
     """Write the summary whole or not at all.
 
     The file that ``$GITHUB_STEP_SUMMARY`` names is shared by all commands of a step: the summary is appended to what is
@@ -152,16 +146,11 @@ def write(path: Path, document: Mapping[str, Any], *, stale: Iterable[str] = ())
     """
     shared = os.environ.get("GITHUB_STEP_SUMMARY")
     if not shared or os.path.realpath(shared) != os.path.realpath(path):
-        write_text(path, summary(document, stale=stale))
+        write_text(path, summary(document))
         return
     there = path.stat().st_size if path.exists() else 0
     with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(("\n" if there else "") + summary(document, stale=stale, limit=max(SUMMARY_LIMIT - there - 1, 0)))
-
-
-def _gates(document: Mapping[str, Any]) -> list[GateResult]:
-    gates = [GateResult.from_json(gate) for gate in document["gates"]]
-    return sorted(gates, key=lambda gate: (gate.id, gate.nodeid))
+        file.write(("\n" if there else "") + summary(document, limit=max(SUMMARY_LIMIT - there - 1, 0)))
 
 
 def _is_news(gate: GateResult) -> bool:
@@ -186,12 +175,8 @@ def _count(gates: Sequence[GateResult], gone: Sequence[str]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in names.items() if count) or "none ran"
 
 
-def _verdicts(gate: GateResult) -> list[str]:
-    return list(dict.fromkeys(record.verdict for record in cells_of(gate).values() if record.failures))
-
-
 def _failure(gate: GateResult) -> str:
-    verdicts = _verdicts(gate)
+    verdicts = gate.verdicts
     head = [code(gate.id), *([prose(gate.baseline)] if gate.baseline else []), *verdicts]
     lines = [f"#### ✗ {' · '.join(head)}", ""]
     about = [*([code(gate.nodeid)] if gate.nodeid else []), *([prose(gate.reason)] if gate.reason else [])]
@@ -208,7 +193,7 @@ def _failing_checks(gate: GateResult, indent: str = "") -> Iterator[str]:
                 places = tuple((finding.file, finding.line) for finding in check.findings if finding.file)
                 groups.setdefault((check.name, check.verdict, places), (check, []))[1].append(cell)
     for check, cells in list(groups.values())[:_MOST_CHECKS]:
-        named = ", ".join(code(cell_name(cell)) for cell in cells[:_MOST_PLACES])
+        named = ", ".join(code(cell.name) for cell in cells[:_MOST_PLACES])
         named += f" and {len(cells) - _MOST_PLACES:,} more cells" if len(cells) > _MOST_PLACES else ""
         verdict = check.verdict.value if check.verdict else ""
         message = next((prose(finding.message) for finding in check.findings if finding.message.strip()), "no message")
@@ -240,14 +225,19 @@ def _model(gate: GateResult, names: Sequence[str]) -> str:
     for cell in gate.cells:
         for check in cell.checks:
             found.setdefault(check.name, set()).add(check.status)
-    good = sum(cell.verdict == "ok" for cell in gate.cells)
+    good = sum(cell.verdict == OK for cell in gate.cells)
     signs = [
         next((_MARKS[status] for status in (Status.FAILED, Status.PASSED) if status in found.get(name, ())), "–")
         for name in names
     ]
     skipped = gate.outcome is Outcome.SKIPPED
-    verdict = gate.outcome.value if skipped else verdict_with_proof(gate, ", ".join(_verdicts(gate)) or "ok")
+    verdict = gate.outcome.value if skipped else verdict_with_proof(gate, ", ".join(gate.verdicts) or OK)
     return _row([code(gate.id), f"{good}/{len(gate.cells)}", *signs, verdict, prose(gate.baseline or "–")])
+
+
+def _leaving(entry: Alternative) -> str:
+    why = prose(entry.why) or "–"
+    return _row([code(entry.id), entry.cell or "–", entry.torchscript, entry.verdict, prose(entry.dims), why])
 
 
 def _note(note: Note) -> str:
@@ -264,7 +254,7 @@ def _against(gates: Sequence[GateResult], gone: Sequence[str]) -> Iterator[str]:
             if gate.baseline != state.value or gate.outcome is Outcome.SKIPPED:
                 continue
             if _is_news(gate):
-                yield f"- {state.value} {code(gate.id)}: {', '.join(_verdicts(gate)) or 'see above'}"
+                yield f"- {state.value} {code(gate.id)}: {', '.join(gate.verdicts) or 'see above'}"
             elif gate.reason or state is not State.OK:
                 yield f"- {state.value} {code(gate.id)}" + (f": {prose(gate.reason)}" if gate.reason else "")
 
@@ -272,15 +262,15 @@ def _against(gates: Sequence[GateResult], gone: Sequence[str]) -> Iterator[str]:
 # The difference
 
 
-def diff(old: Mapping[str, Any], new: Mapping[str, Any], *, limit: int = COMMENT_LIMIT) -> tuple[str, bool]:
+def diff(old: Document, new: Document, *, limit: int = COMMENT_LIMIT) -> tuple[str, bool]:
     """What became worse, better, new or gone from one document to another, for a pull request; and whether it regressed.
 
     It regressed when a cell has a verdict, or lost a dynamic dim, that it did not before, or a new one fails; unless the
     gate is expected to fail (``xfailed``), which somebody wrote down. A gate that is gone is shown and no regression, for
     deleting a model is no defect of it; a document without any gate, after one that had some, is one.
     """
-    before = {gate.id: gate for gate in _gates(old)}
-    after = {gate.id: gate for gate in _gates(new)}
+    before = {gate.id: gate for gate in old.gates}
+    after = {gate.id: gate for gate in new.gates}
     found: dict[str, list[str]] = {}
     regressed = bool(before) and not after
     for id in sorted({*before, *after}):
@@ -319,7 +309,7 @@ def _changes(old: GateResult | None, new: GateResult | None) -> Iterator[tuple[s
     if old is None or old.outcome is Outcome.SKIPPED:
         if old is not None and new.outcome is Outcome.SKIPPED:
             return
-        fails = new.failed and bool(_verdicts(new))
+        fails = new.failed and bool(new.verdicts)
         line = f"- {'✗ ' if fails else ''}{name}: {prose(_state(new))}, {'not there before' if old is None else 'was skipped'}"
         yield ("failing" if fails else "new"), "\n".join([line, *(_failing_checks(new, "  ") if fails else [])])
         return
@@ -353,7 +343,7 @@ def _changes(old: GateResult | None, new: GateResult | None) -> Iterator[tuple[s
 def _state(gate: GateResult) -> str:
     if gate.outcome is Outcome.SKIPPED:
         return str(gate.outcome.value)
-    return verdict_with_proof(gate, ", ".join(_verdicts(gate)) or "ok")
+    return verdict_with_proof(gate, ", ".join(gate.verdicts) or OK)
 
 
 def _joined(phrases: Sequence[str]) -> str:
@@ -366,8 +356,8 @@ def _more(entries: Sequence[str]) -> str:
 
 def _weaker(old: GateResult, new: GateResult) -> dict[str, str]:
     """What a target proved before and does not now, by cell: a pass all the same."""
-    before = {cell_name(cell): cell for cell in old.cells}
-    pairs = ((cell_name(cell), cell) for cell in new.cells if cell.verdict == "ok")
+    before = {cell.name: cell for cell in old.cells}
+    pairs = ((cell.name, cell) for cell in new.cells if cell.verdict == OK)
     found = {name: weaker(before[name], cell) for name, cell in pairs if name in before}
     return {name: f"{name}: {words}" for name, words in found.items() if words}
 
@@ -377,13 +367,13 @@ def _newly_skipped(old: GateResult, new: GateResult, told: set[str]) -> list[str
 
     Of the cells in ``told`` the check ``target`` is told elsewhere.
     """
-    ran = {(cell_name(cell), check.name) for cell in old.cells for check in cell.checks if check.status is not Status.SKIPPED}
+    ran = {(cell.name, check.name) for cell in old.cells for check in cell.checks if check.status is not Status.SKIPPED}
     return [
-        f"{cell_name(cell)}: {check.name} is skipped now: {check.reason}"
+        f"{cell.name}: {check.name} is skipped now: {check.reason}"
         for cell in new.cells
-        if cell.verdict == "ok"
+        if cell.verdict == OK
         for check in cell.checks
         if check.status is Status.SKIPPED
-        and (cell_name(cell), check.name) in ran
-        and not (check.name == "target" and cell_name(cell) in told)
+        and (cell.name, check.name) in ran
+        and not (check.name == "target" and cell.name in told)
     ]

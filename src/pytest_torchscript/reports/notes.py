@@ -5,10 +5,11 @@ Worth a line where somebody looks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..result import Finding, GateResult, Status
+from ..result import OK, Finding, Status
+from .document import Document
 from .proof import NOTHING, proof_of
 
 __all__ = ["Note", "notes"]
@@ -28,16 +29,16 @@ class Note:
         return f"{self.finding.file}:{self.finding.line}" if self.finding.file and self.finding.line else ""
 
 
-def notes(gates: Iterable[GateResult], checks: Collection[str]) -> list[Note]:
+def notes(document: Document, checks: Collection[str]) -> list[Note]:
     """The findings of passed ``checks``, by gate; what several cells of one say alike is one note."""
     found: dict[tuple[str, str, str, int | None], Note] = {}
-    for gate in sorted(gates, key=lambda gate: (gate.id, gate.nodeid)):
+    for gate in document.gates:
         for cell in gate.cells:
             for check in cell.checks:
                 if check.name not in checks or check.status is Status.FAILED:
                     continue
                 findings = list(check.findings)
-                if check.reason and check.name == "target" and cell.verdict == "ok" and proof_of(cell) == NOTHING:
+                if check.reason and check.name == "target" and cell.verdict == OK and proof_of(cell) == NOTHING:
                     findings.append(Finding(message=f"{NOTHING}: {check.reason}"))
                 for finding in findings:
                     key = (gate.id, finding.message, finding.file or "", finding.line)

@@ -1,21 +1,20 @@
-"""How far a target's result reaches: run, built, lint or nothing; and what ``torch.export`` makes of the same models."""
+"""How far a target's result reaches: run, built, lint or nothing; and what other programs than a trace make of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..result import CellResult, CheckResult, GateResult, Status, Verdict
+from ..naming import DEFAULT_TARGET
+from ..result import OK, CellResult, CheckResult, GateResult, Status, Verdict
+from .document import Document
 
-__all__ = ["Leaver", "leavers", "proof_of", "verdict_with_proof", "weaker"]
+__all__ = ["NOT_JUDGED", "Alternative", "alternatives", "proof_of", "verdict_with_proof", "weaker"]
 
 RAN, BUILT, LINT, NOTHING = "ran", "built", "lint", "not proved"
 _STRENGTH = (NOTHING, LINT, BUILT, RAN)
 _WORDS = {RAN: "", BUILT: "built, not run", LINT: "lint", NOTHING: "not proved"}
 _BY_STRENGTH = [_WORDS[proof] for proof in _STRENGTH]
-# Of this one all other checks are the proof.
-_PLAIN = "torchscript"
-_EXPORT = "export"
+NOT_JUDGED = "not judged"
 
 
 def _target(cell: CellResult) -> CheckResult | None:
@@ -25,13 +24,13 @@ def _target(cell: CellResult) -> CheckResult | None:
 def proof_of(cell: CellResult) -> str | None:
     """``ran``, ``built``, ``lint`` or ``not proved``; None where the target has nothing of its own to prove."""
     check = _target(cell)
-    if check is None or cell.target == _PLAIN:
+    if check is None or cell.target == DEFAULT_TARGET:
         return None
     proof = check.metrics.get("proof")
     if proof in _STRENGTH:
         return str(proof)
     # What fails is told as a failure, and why a check was not reached is its reason.
-    return NOTHING if check.status is not Status.FAILED and cell.verdict == "ok" else None
+    return NOTHING if check.status is not Status.FAILED and cell.verdict == OK else None
 
 
 def weaker(old: CellResult, new: CellResult) -> str | None:
@@ -51,7 +50,7 @@ def verdict_with_proof(gate: GateResult, verdict: str) -> str:
         word = _WORDS.get(proof_of(cell) or RAN, "")
         check = _target(cell)
         # Beside a failure the proof of a pass says nothing; that the failure itself is lint does.
-        if word and (cell.verdict == "ok" or (check is not None and check.verdict is Verdict.TARGET_UNSUPPORTED)):
+        if word and (cell.verdict == OK or (check is not None and check.verdict is Verdict.TARGET_UNSUPPORTED)):
             weakest = min(words.get(cell.target, word), word, key=_BY_STRENGTH.index)
             words[cell.target] = weakest
     if not words:
@@ -61,48 +60,54 @@ def verdict_with_proof(gate: GateResult, verdict: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leaver:
-    """One model at one size: its verdict as TorchScript, and as ``torch.export``."""
+class Alternative:
+    """One model at one size: its verdict as TorchScript, and as the ``program`` that its target makes instead."""
 
+    program: str
+    target: str
     id: str
     cell: str
     torchscript: str
-    export: str
+    verdict: str
     dims: str
     why: str
 
 
-def leavers(gates: Iterable[GateResult]) -> list[Leaver]:
-    """What could leave TorchScript today: each cell of the target ``export``, sorted by id."""
-    return [
-        _leaver(gate, cell, check)
-        for gate in sorted(gates, key=lambda gate: (gate.id, gate.nodeid))
+def alternatives(document: Document) -> list[Alternative]:
+    """What could leave TorchScript today: each cell of a target that makes a program of its own, by program and gate."""
+    found = [
+        _alternative(gate, cell, cell.program, check)
+        for gate in document.gates
         for cell in gate.cells
-        if cell.target == _EXPORT and (check := _target(cell)) is not None
+        if cell.program and (check := _target(cell)) is not None
     ]
+    return sorted(found, key=lambda entry: entry.program)
 
 
-def _leaver(gate: GateResult, cell: CellResult, check: CheckResult) -> Leaver:
+def _alternative(gate: GateResult, cell: CellResult, program: str, check: CheckResult) -> Alternative:
     others = [other.verdict.value for other in cell.checks if other is not check and other.verdict is not None]
-    status = {Status.PASSED: "ok", Status.SKIPPED: "not judged"}.get(check.status) or (
-        check.verdict.value if check.verdict else ""
-    )
+    verdict = _verdict(check)
     why = check.reason or ""
-    if "proved" in check.metrics:
-        # Only the budget failed, which is no matter of leaving.
-        status = "ok" if check.metrics["proved"] else "not judged"
-    if status == "ok" and check.metrics.get("proof") == BUILT:
-        status = f"ok ({_WORDS[BUILT]})"
     finding = next((finding for finding in check.findings if finding.message.strip()), None)
-    if status not in ("not judged",) and not status.startswith("ok") and finding is not None:
+    if verdict != NOT_JUDGED and not verdict.startswith(OK) and finding is not None:
         place = f" ({finding.file}:{finding.line})" if finding.file and finding.line else ""
         why = f"{finding.message}{place}"
-    dims = check.metrics.get("export_dims", {})
-    return Leaver(
+    # Its own classes of the dims; the cell's are those of the trace.
+    dims = check.metrics.get(f"{cell.target}_dims", {})
+    return Alternative(
+        program=program,
+        target=cell.target,
         id=gate.id,
-        cell=cell.label.removeprefix(_EXPORT).strip(),
-        torchscript=others[0] if others else "ok",
-        export=status,
+        cell=cell.sizes,
+        torchscript=others[0] if others else OK,
+        verdict=verdict,
         dims=" ".join(f"{dim}={kind}" for dim, kind in dims.items()) or "-",
         why=why,
     )
+
+
+def _verdict(check: CheckResult) -> str:
+    """What the target made of the model; that only a budget failed is no matter of leaving."""
+    if check.metrics.get("proved", check.status is Status.PASSED):
+        return f"{OK} ({_WORDS[BUILT]})" if check.metrics.get("proof") == BUILT else OK
+    return NOT_JUDGED if check.verdict is None or "proved" in check.metrics else check.verdict.value

@@ -4,31 +4,51 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import groupby
 
-from ..result import CellResult, CheckResult, Finding, GateResult, Status
+from ..naming import default_id
+from ..result import OK, CellResult, CheckResult, Finding, GateResult, Outcome, Status
+from .columns import Row, laid_out
+from .counts import sentence
+from .document import Document
 from .notes import notes
-from .proof import leavers, verdict_with_proof
+from .proof import NOT_JUDGED, alternatives, verdict_with_proof
 from .text import one_line, printable
 
-__all__ = ["export_table", "failure_block", "headline", "notes_lines", "table"]
+__all__ = ["WIDTH", "Line", "alternatives_table", "failure_block", "headline", "notes_lines", "sections", "table"]
+
+WIDTH = 118
+"""The width of what is not printed to a terminal of known width."""
+
+Line = tuple[str, "bool | None"]
+"""A line, and whether what it tells is good (None: neither good nor bad)."""
 
 _MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
 _MOST_FINDINGS = 6
-_WIDTH = 118
 _MOST_OF_A_REASON = 100
+# Columns of the tables, by number, with the widths that they keep when a terminal is narrow: the first gives way first.
+_ROOM = ((4, 60), (3, 24), (4, 40), (0, 40), (3, 12), (0, 24), (1, 11), (4, 20), (0, 12), (3, 5))
+_ROOM_OF_ALTERNATIVES = ((5, 40), (0, 40), (4, 16), (5, 20), (0, 20), (4, 8), (5, 8), (0, 12))
 _MOST_NOTES = 12
 _MOST_OF_A_MESSAGE = 2000
 
 
 def failure_block(gate: GateResult) -> str:
     """The failing cells of a gate: what failed, where, by how much, the guilty line, a remedy, the command to run."""
-    blocks = [_cell_block(gate, cell) for cell in gate.cells if cell.verdict != "ok"]
-    if not blocks:
-        blocks = [f"torchscript gate: {gate.nodeid or gate.id}   FAILED  {gate.baseline or gate.outcome.value}"]
-    if gate.reason:
+    blocks = [_cell_block(gate, cell) for cell in gate.cells if cell.verdict != OK]
+    if not blocks or gate.verdict is not None:
+        word = gate.verdict.value if gate.verdict else gate.baseline or gate.outcome.value
+        blocks.append(f"torchscript gate: {printable(gate.nodeid or gate.id)}   {_word(gate)}  {word}")
+    if gate.reason and gate.verdict is not None and not gate.baseline:
+        blocks += _wrapped(gate.reason, "  ", "  ")
+    elif gate.reason:
         blocks += _wrapped(f"{gate.baseline}: {gate.reason}" if gate.baseline else gate.reason, "    baseline   ", " " * 15)
     return "\n".join([*blocks, f"    reproduce  pytest {shlex.quote(gate.nodeid)}"] if gate.nodeid else blocks)
+
+
+def _word(gate: GateResult) -> str:
+    return "ERROR" if gate.outcome is Outcome.ERROR else "FAILED"
 
 
 def headline(gate: GateResult) -> str:
@@ -40,13 +60,15 @@ def headline(gate: GateResult) -> str:
                 at = f" at {finding.file}:{finding.line}" if finding else ""
                 state = f"{gate.baseline}: " if gate.baseline else ""
                 return f"{state}{check.verdict.value}{at}"
+    if gate.verdict is not None:
+        return f"{gate.baseline}: {gate.verdict.value}" if gate.baseline else gate.verdict.value
     return gate.baseline or gate.outcome.value
 
 
 def _cell_block(gate: GateResult, cell: CellResult) -> str:
     name = gate.nodeid or gate.id
     # Two gates of one test are told apart by their ids.
-    also = f" ({gate.id})" if gate.nodeid and not _is_default(gate) else ""
+    also = f" ({gate.id})" if gate.nodeid and gate.id != default_id(gate.nodeid) else ""
     lines = [f"torchscript gate: {name}{also}  [{cell.label}]   FAILED  {cell.verdict}"]
     lines.append("  " + "  ".join(f"{check.name} {_MARKS[check.status]}" for check in cell.checks))
     for check in cell.checks:
@@ -55,12 +77,6 @@ def _cell_block(gate: GateResult, cell: CellResult) -> str:
     if any(check.name == "trace" and check.status is Status.PASSED for check in cell.checks):
         lines += _evidence(cell)
     return "\n".join(lines)
-
-
-def _is_default(gate: GateResult) -> bool:
-    from ..naming import default_id
-
-    return gate.id == default_id(gate.nodeid)
 
 
 def _check_lines(check: CheckResult) -> list[str]:
@@ -93,7 +109,7 @@ def _wrapped(text: str, first: str, rest: str) -> list[str]:
     """``text`` over several lines; words, paths and numbers stay whole."""
     return textwrap.wrap(
         one_line(text, _MOST_OF_A_MESSAGE),
-        width=_WIDTH,
+        width=WIDTH,
         initial_indent=first,
         subsequent_indent=rest,
         break_long_words=False,
@@ -118,65 +134,67 @@ def _evidence(cell: CellResult) -> list[str]:
     return _wrapped(f"the tracer also warned at {', '.join(places[:3])}{more}", "    evidence   ", " " * 15)
 
 
-def table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
-    """The table of gates as ``(line, good)``: good is whether the gate passed, None for the headline and
-    for a gate that did not run."""
-    rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "target", "cells", "dims", "verdict", "seconds"), None)]
-    for gate in sorted(gates, key=lambda gate: (gate.id, gate.nodeid)):
-        verdicts = list(dict.fromkeys(cell.verdict for cell in gate.cells if cell.verdict != "ok"))
-        good = sum(cell.verdict == "ok" for cell in gate.cells)
-        verdict = verdict_with_proof(gate, ", ".join(verdicts) or "ok")
-        if gate.baseline not in (None, "ok"):
-            verdict = f"{verdict} ({gate.baseline})"
-        if not gate.cells:
-            verdict = f"{gate.outcome.value}: {gate.reason}" if gate.reason else gate.outcome.value
-        targets = ", ".join(dict.fromkeys(cell.target for cell in gate.cells)) or "-"
-        row = (gate.id, targets, f"{good}/{len(gate.cells)}", _dims(gate.cells), verdict, f"{gate.seconds:.2f}")
-        rows.append((row, None if not gate.cells and not gate.failed else not gate.failed))
-    return _laid_out(rows)
+def sections(document: Document, width: int = WIDTH, *, baseline: str = "the baseline") -> list[tuple[str, list[Line]]]:
+    """All that the end of a run shows: titles, each with its lines, for a terminal of ``width`` places.
 
-
-def export_table(gates: Iterable[GateResult]) -> list[tuple[str, bool | None]]:
-    """What could leave TorchScript today, as :func:`table`; empty where no gate asked for the target ``export``."""
-    found = leavers(gates)
-    if not found:
+    ``baseline`` is the name of the file in which what is stale is recorded.
+    """
+    if not document.gates and not document.stale:
         return []
-    rows: list[tuple[tuple[str, ...], bool | None]] = [(("model", "cell", "torchscript", "export", "dims", "why"), None)]
-    for entry in found:
-        why = textwrap.shorten(entry.why, _MOST_OF_A_REASON, placeholder=" …")
-        row = (entry.id, entry.cell or "-", entry.torchscript, entry.export, entry.dims, why)
-        rows.append((row, None if entry.export == "not judged" else entry.export.startswith("ok")))
-    return _laid_out(rows, numeric=False)
+    lines: list[Line] = [(one_line(sentence(document)), None)]
+    lines += table(document, width) if document.gates else []
+    lines += [(line, None) for line in notes_lines(document)]
+    lines += [
+        (f"STALE: {printable(entry)} is recorded in {baseline}, but no test gates it: coverage was lost", False)
+        for entry in document.stale
+    ]
+    others = alternatives_table(document, width)
+    return [("torchscript gates", lines), *([("what could leave TorchScript today", others)] if others else [])]
 
 
-def notes_lines(gates: Iterable[GateResult]) -> list[str]:
+def table(document: Document, width: int = WIDTH) -> list[Line]:
+    """The table of gates: good is whether the gate passed, None for the headline and for a gate that did not run."""
+    rows: list[Row] = [(("model", "target", "cells", "dims", "verdict", "seconds"), None)]
+    for gate in document.gates:
+        good = sum(cell.verdict == OK for cell in gate.cells)
+        targets = ", ".join(dict.fromkeys(cell.target for cell in gate.cells)) or "-"
+        row = (gate.id, targets, f"{good}/{len(gate.cells)}", _dims(gate.cells), _verdict(gate), f"{gate.seconds:.2f}")
+        rows.append((row, None if not gate.cells and not gate.failed else not gate.failed))
+    return laid_out(rows, width, _ROOM, numbers=5)
+
+
+def _verdict(gate: GateResult) -> str:
+    state = "" if gate.baseline in (None, OK) else f" ({gate.baseline})"
+    if gate.cells and gate.verdict is None:
+        return f"{verdict_with_proof(gate, ', '.join(gate.verdicts) or OK)}{state}"
+    skipped = gate.outcome is Outcome.SKIPPED or gate.verdict is None
+    words = [*([gate.outcome.value] if skipped else []), *([gate.verdict.value] if gate.verdict else [])]
+    reason = f": {one_line(gate.reason, _MOST_OF_A_REASON)}" if gate.reason else ""
+    return f"{': '.join(words)}{state}{reason}"
+
+
+def alternatives_table(document: Document, width: int = WIDTH) -> list[Line]:
+    """What could leave TorchScript today, as :func:`table`; empty where no target makes a program of its own."""
+    lines: list[Line] = []
+    for target, entries in groupby(alternatives(document), key=lambda entry: entry.target):
+        rows: list[Row] = [(("model", "cell", "torchscript", target, "dims", "why"), None)]
+        for entry in entries:
+            why = textwrap.shorten(entry.why, _MOST_OF_A_REASON, placeholder=" …")
+            row = (entry.id, entry.cell or "-", entry.torchscript, entry.verdict, entry.dims, why)
+            rows.append((row, None if entry.verdict == NOT_JUDGED else entry.verdict.startswith(OK)))
+        lines += laid_out(rows, width, _ROOM_OF_ALTERNATIVES)
+    return lines
+
+
+def notes_lines(document: Document) -> list[str]:
     """What targets noticed in models that pass, a line or two each; the rest is counted."""
-    found = notes(gates, ("target",))
+    found = notes(document, ("target",))
     lines: list[str] = []
     for note in found[:_MOST_NOTES]:
         place = f" ({note.place})" if note.place else ""
         lines += _wrapped(f"{note.id} [{note.cell}]: {note.finding.message}{place}", "note  ", "      ")
     left = len(found) - _MOST_NOTES
     return [*lines, *([f"and {left} more notes; the JSON report has all"] if left > 0 else [])]
-
-
-def _laid_out(rows: list[tuple[tuple[str, ...], bool | None]], *, numeric: bool = True) -> list[tuple[str, bool | None]]:
-    """The rows with their columns below each other; the last one holds numbers, or text."""
-    widths = [max(len(row[column]) for row, _ in rows) for column in range(len(rows[0][0]))]
-    return [
-        (
-            "  ".join(
-                _align(cell, width, last=numeric and index == len(widths) - 1)
-                for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip(),
-            good,
-        )
-        for row, good in rows
-    ]
-
-
-def _align(cell: str, width: int, *, last: bool) -> str:
-    return cell.rjust(width) if last else cell.ljust(width)
 
 
 def _dims(cells: Sequence[CellResult]) -> str:

@@ -124,6 +124,7 @@ class Export(Target):
     """``torch.export`` of the same model with the same dims: is it ready to leave TorchScript?"""
 
     name = "export"
+    program = "torch.export"
     needs_trace = False
 
     def build(self, deployment: Deployment) -> Any:

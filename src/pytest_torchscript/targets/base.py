@@ -84,6 +84,10 @@ class Target:
     name: ClassVar[str]
     """What a marker's ``target=`` says: letters, digits, ``_`` and ``-``."""
 
+    program: ClassVar[str | None] = None
+    """What the target makes in TorchScript's place ("torch.export"); None where it deploys the trace. Reports then set the
+    target's verdict beside TorchScript's, with the dims in ``metrics["<name>_dims"]``."""
+
     needs_trace: ClassVar[bool] = True
     """Whether :meth:`build` starts from the traced program. If so, it is not called where tracing failed, or where the trace
     is not equal to eager at its own inputs, or without weights."""
