@@ -18,10 +18,10 @@ from pytest_torchscript.spec import (
     GateSpec,
     ShapeContract,
     Tolerance,
-    for_its_targets,
     nearest,
     parse_arguments,
     parse_option,
+    spec_of_layers,
 )
 
 
@@ -376,20 +376,20 @@ def test_arguments_of_targets_are_kept_together() -> None:
 def test_an_argument_of_another_target_is_told() -> None:
     """It would be without effect."""
     with pytest.raises(SpecError, match="tile is an argument of target 'tiled', and this gate is for 'libtorch'"):
-        for_its_targets(({"tile": 4, "target": ("libtorch",)}, {}), KNOWN)
-    assert for_its_targets(({"tile": 4, "target": ("libtorch", "tiled")}, {}), KNOWN).options == {"tile": 4}
+        spec_of_layers(({"tile": 4, "target": ("libtorch",)}, {}), KNOWN)
+    assert spec_of_layers(({"tile": 4, "target": ("libtorch", "tiled")}, {}), KNOWN).options == {"tile": 4}
     several = {**KNOWN, "paved": {"tile": _even}}
     with pytest.raises(SpecError, match="argument of target 'tiled' and 'paved', and this gate is for 'torchscript'"):
-        for_its_targets(({"tile": 4}, {}), several)
-    assert for_its_targets(({"tile": 4, "target": ("paved",)}, {}), several).options == {"tile": 4}
+        spec_of_layers(({"tile": 4}, {}), several)
+    assert spec_of_layers(({"tile": 4, "target": ("paved",)}, {}), several).options == {"tile": 4}
 
 
 def test_what_is_said_to_a_target_that_was_replaced_is_without_effect() -> None:
     """A nearer target, the option's for one, is no mistake of the farther marker; nor is the configuration's default."""
-    assert for_its_targets(({"target": ("libtorch",)}, {"target": ("tiled",), "tile": 4}, {}), KNOWN).options == {}
-    assert for_its_targets(({}, {"seq_len": (8,)}, {"tile": 4}), KNOWN).options == {}
+    assert spec_of_layers(({"target": ("libtorch",)}, {"target": ("tiled",), "tile": 4}, {}), KNOWN).options == {}
+    assert spec_of_layers(({}, {"seq_len": (8,)}, {"tile": 4}), KNOWN).options == {}
     with pytest.raises(SpecError, match="tile is an argument"):
-        for_its_targets(({"tile": 4}, {"target": ("libtorch",)}, {}), KNOWN)
+        spec_of_layers(({"tile": 4}, {"target": ("libtorch",)}, {}), KNOWN)
 
 
 def test_a_check_that_raises_is_the_targets_mistake() -> None:

@@ -17,12 +17,13 @@ __all__ = [
     "CHECKS",
     "SHAPE_RULES",
     "GateSpec",
+    "Known",
     "ShapeContract",
     "Tolerance",
-    "for_its_targets",
     "nearest",
     "parse_arguments",
     "parse_option",
+    "spec_of_layers",
 ]
 
 CHECKS = (
@@ -314,7 +315,7 @@ def _refuse_unknown(target: str, known: Known) -> None:
         raise SpecError(f"unknown target {target!r}{nearest(target, known)}")
 
 
-def for_its_targets(layers: Sequence[Mapping[str, Any]], known: Known) -> GateSpec:
+def spec_of_layers(layers: Sequence[Mapping[str, Any]], known: Known) -> GateSpec:
     """The spec of several layers of parsed arguments, the nearest first, with the arguments of its own targets alone.
 
     What a farther layer says to a target that a nearer one replaced (a module's marker, the option) is without effect, and

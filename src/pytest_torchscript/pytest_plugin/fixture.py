@@ -15,7 +15,7 @@ from ..result import GateResult
 from ..subject.state import ModelState, isolated
 from ..subject.synthesise import synthesise
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
-from .session import Gatekeeper
+from .gatekeeper import Gatekeeper
 
 __all__ = ["TorchScript"]
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .. import spec, targets
 from ..errors import SpecError
-from . import hookspecs
+from . import handover, hookspecs
+from .gatekeeper import Gatekeeper
+from .markers import GATES, asks_for_a_gate
 from .registry import BUILT_IN
-from .session import FILTERED, GATES, OWN_ARGUMENTS, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
+from .results import Results
+from .settings import OWN_ARGUMENTS, SETTINGS, Settings
 
 if TYPE_CHECKING:
     from .fixture import TorchScript
 
 __all__ = ["torchscript"]
-
-SETTINGS = pytest.StashKey[Settings]()
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -118,9 +119,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """In an xdist worker, remember that the run is filtered: the controller deselects nothing itself."""
-    output = getattr(items[0].config, "workeroutput", None) if items else None
+    output = handover.worker_output(items[0].config) if items else None
     if output is not None:
-        output[FILTERED] = True
+        output[handover.FILTERED] = True
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -128,26 +129,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Read every marker, those of deselected tests included, once conftests have added theirs."""
     collected = list(items)
     yield
-    if SETTINGS not in config.stash or not (config.stash[SETTINGS].discover or any(map(_asks_for_a_gate, collected))):
+    if SETTINGS not in config.stash or not (config.stash[SETTINGS].discover or any(map(asks_for_a_gate, collected))):
         return
     try:
         _gatekeeper(config).prepare(collected)
     except pytest.UsageError as error:
-        output = getattr(config, "workeroutput", None)
+        output = handover.worker_output(config)
         if output is None:
             raise
         # An xdist worker that stops here takes the controller down with an internal error: it collects nothing
         # instead, and the controller says why.
-        output[USAGE_ERROR] = sendable(str(error))
+        output[handover.USAGE_ERROR] = handover.sendable(str(error))
         items.clear()
 
 
-def _asks_for_a_gate(item: pytest.Item) -> bool:
-    return item.get_closest_marker("torchscript") is not None or "torchscript" in getattr(item, "fixturenames", ())
-
-
 def _gatekeeper(config: pytest.Config) -> Gatekeeper:
-    keeper: Any = config.pluginmanager.get_plugin("torchscript-gates")
+    keeper: object = config.pluginmanager.get_plugin("torchscript-gates")
     if keeper is None:
         keeper = Gatekeeper(config, config.stash[SETTINGS])
         config.pluginmanager.register(keeper, "torchscript-gates")
