@@ -23,7 +23,8 @@ FOLDERS_WITH_TORCH = ("subject/", "tracing/", "checks/", "targets/", "diagnosis/
 STDLIB_ONLY = [
     name
     for name in FILES
-    if name in {"result.py", "spec.py", "naming.py", "source.py", "errors.py", "baseline.py"} or name.startswith("reports/")
+    if name in {"result.py", "arguments.py", "spec.py", "naming.py", "source.py", "errors.py", "baseline.py"}
+    or name.startswith("reports/")
 ]
 
 

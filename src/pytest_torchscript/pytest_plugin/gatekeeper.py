@@ -18,6 +18,7 @@ from ..spec import GateSpec, parse_arguments, spec_of_layers
 from ..targets.base import Targets
 from . import handover
 from .body import Body, is_skip, unittest_failure
+from .configuration import Configuration
 from .markers import GATES, GateNames, Request, requests
 from .settings import Settings
 
@@ -40,6 +41,7 @@ class Gatekeeper:
         self._names = GateNames()
         self._failed_inside: set[str] = set()
         self._targets = Targets()
+        self._defaults = settings.defaults
 
     # Collection
 
@@ -53,7 +55,7 @@ class Gatekeeper:
         """
         if fresh or not self._targets.by_name:
             try:
-                self._targets = self._settings.targets(self._config)
+                self._ask_targets()
             except SpecError as error:
                 raise pytest.UsageError(str(error)) from None
         problems: list[str] = []
@@ -71,6 +73,13 @@ class Gatekeeper:
         if problems:
             raise pytest.UsageError("\n".join(dict.fromkeys(problems)))
 
+    def _ask_targets(self) -> None:
+        """Ask the hooks for the targets, and read what the configuration says of their arguments."""
+        self._targets = self._settings.targets(self._config)
+        configuration, known = Configuration.of(self._config.pluginmanager), self._targets.arguments
+        configuration.declare(self._config, known)
+        self._defaults = configuration.defaults(self._config, known)
+
     def _requests(self, item: pytest.Item) -> tuple[Request, ...]:
         settings = self._settings
         return tuple(
@@ -79,7 +88,7 @@ class Gatekeeper:
                 known=self._targets.arguments,
                 names=self._names,
                 override=settings.override,
-                defaults=settings.defaults,
+                defaults=self._defaults,
                 ignore_bare=settings.ignore_bare,
             )
         )
@@ -182,7 +191,7 @@ class Gatekeeper:
             return outcome
         item.stash[_DISCOVERED] = candidates(
             body.calls,
-            GateSpec.merge(self._settings.override, self._settings.defaults),
+            GateSpec.merge(self._settings.override, self._defaults),
             nodeid=item.nodeid,
             root=str(self._config.rootpath),
             targets=self._targets,
@@ -217,7 +226,7 @@ class Gatekeeper:
         known = self._targets.arguments
         parsed = parse_arguments((), arguments, known)
         asked = item.stash.get(GATES, ())
-        farther = asked[0].layers[1:] if asked else (self._settings.defaults,)
+        farther = asked[0].layers[1:] if asked else (self._defaults,)
         spec = spec_of_layers((self._settings.override, parsed, *farther), known)
         base = spec.id or (asked[0].id if asked else default_id(item.nodeid))
         taken = {result.id for result in item.stash[_FOUND]}

@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .. import spec, targets
+from .. import targets
 from ..errors import SpecError
+from ..naming import DEFAULT_BASELINE
+from ..spec import ARGUMENTS
 from . import handover, hookspecs
+from .configuration import Configuration
 from .gatekeeper import Gatekeeper
 from .markers import GATES, asks_for_a_gate
 from .registry import BUILT_IN
 from .results import Results
-from .settings import OWN_ARGUMENTS, SETTINGS, Settings
+from .settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
     from .fixture import TorchScript
@@ -28,7 +31,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.register(targets, BUILT_IN)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the options of the command line, and those of the configuration."""
     group = parser.getgroup("torchscript", "gates on TorchScript traces")
     group.addoption(
         "--torchscript-target",
@@ -37,33 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="judge every gate for this deployment target, whatever its marker says (repeatable)",
     )
-    group.addoption(
-        "--torchscript-json",
-        default=None,
-        metavar="PATH",
-        help="write the results of all gates to PATH, as JSON (schema 1)",
-    )
-    group.addoption(
-        "--torchscript-junit", default=None, metavar="PATH", help="write a JUnit report to PATH: a testcase per cell and check"
-    )
-    group.addoption(
-        "--torchscript-summary",
-        default=None,
-        metavar="PATH",
-        help="write a Markdown summary to PATH (default: $GITHUB_STEP_SUMMARY, where it is set)",
-    )
-    group.addoption(
-        "--torchscript-baseline",
-        default=None,
-        metavar="PATH",
-        help="judge the gates against the baseline at PATH (default: torchscript-baseline.json at the root directory)",
-    )
-    group.addoption(
-        "--torchscript-update-baseline",
-        action="store_true",
-        default=False,
-        help="record the gates that run in the baseline; refused when CI is set",
-    )
+    for option, text in _PATHS.items():
+        group.addoption(option, default=None, metavar="PATH", help=text)
     group.addoption(
         "--torchscript-discover",
         nargs="?",
@@ -73,40 +52,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="observe unmarked tests and list which could carry the marker, and what the verdict would be; "
         "'write' also prints a conftest that marks them",
     )
-    group.addoption(
-        "--torchscript-require-sdk",
-        action="store_true",
-        default=False,
-        help="fail a gate whose target's tools (an SDK, a compiler) are missing, instead of checking its published rules",
-    )
-    group.addoption(
-        "--no-torchscript",
-        action="store_true",
-        default=False,
-        help="run the tests without their gates; markers are then not looked at",
-    )
-    for name, text in {**spec.OPTION_HELP, **OWN_ARGUMENTS}.items():
-        parser.addini(f"torchscript_{name}", f"Default of the torchscript marker's argument {name}: {text}", type="string")
-    parser.addini(
-        "torchscript_target_timeout",
-        "Seconds that one step of a target (compiling, running) may take (default: 600)",
-        default="",
-    )
-    parser.addini("torchscript_baseline", "Path of the baseline, relative to the root directory", default="")
-    parser.addini(
-        "torchscript_bare_marker",
-        "What @pytest.mark.torchscript without arguments means: gate (default), or ignore where it is a plain label",
-        default="gate",
-    )
+    for option, text in _SWITCHES.items():
+        group.addoption(option, action="store_true", default=False, help=text)
+    Configuration(parser).register(pluginmanager)
+
+
+_PATHS = {
+    "--torchscript-json": "write the results of all gates to PATH, as JSON (schema 1)",
+    "--torchscript-junit": "write a JUnit report to PATH: a testcase per cell and check",
+    "--torchscript-summary": "write a Markdown summary to PATH (default: $GITHUB_STEP_SUMMARY, where it is set)",
+    "--torchscript-baseline": "judge the gates against the baseline at PATH "
+    f"(default: {DEFAULT_BASELINE} at the root directory)",
+}
+_SWITCHES = {
+    "--torchscript-update-baseline": "record the gates that run in the baseline; refused when CI is set",
+    "--torchscript-require-sdk": "fail a gate whose target's tools (an SDK, a compiler) are missing, "
+    "instead of checking its published rules",
+    "--no-torchscript": "run the tests without their gates; markers are then not looked at",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Describe the marker, read the settings, and register what gathers the results."""
     config.addinivalue_line(
         "markers",
-        "torchscript(*, seq_len, batch_size, target, shapes, model, inputs, dims, mask, rtol, atol, skip, max_flops, weights, "
-        "id, and what a target declares): after the test has passed, trace its model and check the trace against eager.",
+        f"torchscript(*, {', '.join(ARGUMENTS)}, and what a target declares): "
+        "after the test has passed, trace its model and check the trace against eager.",
     )
-    if config.getoption("--no-torchscript"):
+    asked_for_help, off = config.getoption("help"), config.getoption("--no-torchscript")
+    if asked_for_help or off:
+        Configuration.of(config.pluginmanager).declare_where_possible(config, needed=asked_for_help)
+    if off:
         return
     try:
         settings = Settings.from_config(config)
@@ -130,6 +106,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     collected = list(items)
     yield
     if SETTINGS not in config.stash or not (config.stash[SETTINGS].discover or any(map(asks_for_a_gate, collected))):
+        # No gate needs the targets, but pytest is about to look for unknown options.
+        Configuration.of(config.pluginmanager).declare_where_possible(config)
         return
     try:
         _gatekeeper(config).prepare(collected)

@@ -6,35 +6,31 @@ import math
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .. import spec as specs
 from ..errors import SpecError
 from ..naming import DEFAULT_BASELINE
 from ..result import GateResult
-from ..spec import parse_arguments, parse_option
+from ..spec import parse_arguments
 from ..targets.base import DEFAULT_TIMEOUT, Targets
-from .registry import collect, load_entry_points
+from .configuration import Configuration, targets_of
 
 if TYPE_CHECKING:
     from ..baseline import Baseline
-    from ..targets.base import Target
 
-__all__ = ["OWN_ARGUMENTS", "SETTINGS", "Settings"]
-
-OWN_ARGUMENTS = {"dynamic_batch": "compile for any batch size (targets neuron and neuron-inf1): true or false"}
-"""Arguments that built-in targets declare, with what the configuration's help says of them."""
+__all__ = ["SETTINGS", "Settings"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Options and configuration of one run.
 
-    ``override`` are marker arguments that an option gives, ``defaults`` those of the configuration.
+    ``override`` are marker arguments that an option gives, ``defaults`` those of the configuration, as far as it is known
+    before the tests are collected.
     """
 
     defaults: Mapping[str, Any]
@@ -57,8 +53,10 @@ class Settings:
         Raises:
             SpecError: an impossible value; it names the option.
         """
+        configuration = Configuration.of(config.pluginmanager)
+        configuration.declare_if_needed(config)
         # The first problem in this order is the one that is reported.
-        defaults, override = _defaults(config), _override(config)
+        defaults, override = configuration.defaults(config), _override(config)
         ignore_bare, update = _ignore_bare(config), _update(config)
         path, recorded = _baseline(config, update=update)
         return cls(
@@ -82,7 +80,7 @@ class Settings:
         Raises:
             SpecError: one cannot be used; it names the plugin.
         """
-        return Targets(by_name=targets_of(config), require_sdk=self.require_sdk, timeout=self.target_timeout)
+        return replace(targets_of(config), require_sdk=self.require_sdk, timeout=self.target_timeout)
 
     def judged(self, gate: GateResult) -> GateResult:
         """The gate against the baseline; while the baseline is updated, against what it will be."""
@@ -101,41 +99,12 @@ SETTINGS = pytest.StashKey[Settings]()
 """On the config: the settings of the run; absent where gates are switched off."""
 
 
-def targets_of(config: pytest.Config) -> dict[str, Target]:
-    """Every target by name: of plugins, conftests and installed packages.
-
-    Raises:
-        SpecError: one cannot be used; it names the plugin.
-    """
-    load_entry_points(config.pluginmanager)
-    return collect(config.pluginmanager)
-
-
-def known_to(config: pytest.Config) -> dict[str, Mapping[str, Any]]:
-    """The targets' names, each with the marker arguments that it declares."""
-    return Targets(by_name=targets_of(config)).arguments
-
-
-def _defaults(config: pytest.Config) -> dict[str, Any]:
-    defaults: dict[str, Any] = {}
-    for name in (*specs.OPTION_HELP, *OWN_ARGUMENTS):
-        text = str(config.getini(f"torchscript_{name}") or "")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if lines:
-            known = known_to(config) if name == "target" or name in OWN_ARGUMENTS else {}
-            try:
-                defaults[name] = parse_option(name, lines, known)
-            except SpecError as error:
-                raise SpecError(f"configuration torchscript_{name}: {error}") from None
-    return defaults
-
-
 def _override(config: pytest.Config) -> dict[str, Any]:
     targets = config.getoption("--torchscript-target")
     if not targets:
         return {}
     try:
-        return parse_arguments((), {"target": list(dict.fromkeys(targets))}, known_to(config))
+        return parse_arguments((), {"target": list(dict.fromkeys(targets))}, targets_of(config).arguments)
     except SpecError as error:
         raise SpecError(f"--torchscript-target: {error}") from None
 
