@@ -112,15 +112,15 @@ def test_a_target_that_cannot_be_asked_is_an_error_where_it_matters(pytester: py
     config, configuration = configured(pytester, "torchscript_level = 2")
     with pytest.raises(SpecError, match="raised RuntimeError: no licence"):
         configuration.declare_if_needed(config)
-    configuration.declare_where_possible(config)
-    configuration.declare_where_possible(config, needed=True)
+    configuration.declare_quietly(config)
+    configuration.declare_quietly(config, always=True)
     assert not is_known(config, "torchscript_level")
 
 
 def test_the_help_declares_all(pytester: pytest.Pytester) -> None:
     """Also what the configuration does not name."""
     config, configuration = configured(pytester)
-    configuration.declare_where_possible(config)
+    configuration.declare_quietly(config)
     assert not is_known(config, "torchscript_dynamic_batch")
-    configuration.declare_where_possible(config, needed=True)
+    configuration.declare_quietly(config, always=True)
     assert is_known(config, "torchscript_dynamic_batch")

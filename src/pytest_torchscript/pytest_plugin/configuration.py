@@ -83,13 +83,13 @@ class Configuration:
         if any(name.startswith(PREFIX) and not _is_option(config, name) for name in _configured(config)):
             self.declare(config, targets_of(config).arguments)
 
-    def declare_where_possible(self, config: pytest.Config, *, needed: bool = False) -> None:
-        """The same where no gate needs the targets, and for all arguments where they are ``needed`` anyway.
+    def declare_quietly(self, config: pytest.Config, *, always: bool = False) -> None:
+        """Declare the arguments of targets in a run that uses none of them: if an option needs it, or ``always``.
 
-        A target that cannot be used is no error then: its options stay unknown, of which pytest tells.
+        A target that cannot be used is no error in such a run: its options stay unknown, and pytest says so.
         """
         with contextlib.suppress(SpecError):
-            if needed:
+            if always:
                 self.declare(config, targets_of(config).arguments)
             else:
                 self.declare_if_needed(config)

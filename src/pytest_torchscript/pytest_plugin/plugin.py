@@ -81,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     asked_for_help, off = config.getoption("help"), config.getoption("--no-torchscript")
     if asked_for_help or off:
-        Configuration.of(config.pluginmanager).declare_where_possible(config, needed=asked_for_help)
+        Configuration.of(config.pluginmanager).declare_quietly(config, always=asked_for_help)
     if off:
         return
     try:
@@ -107,7 +107,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     yield
     if SETTINGS not in config.stash or not (config.stash[SETTINGS].discover or any(map(asks_for_a_gate, collected))):
         # No gate needs the targets, but pytest is about to look for unknown options.
-        Configuration.of(config.pluginmanager).declare_where_possible(config)
+        Configuration.of(config.pluginmanager).declare_quietly(config)
         return
     try:
         _gatekeeper(config).prepare(collected)

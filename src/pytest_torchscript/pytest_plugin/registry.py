@@ -36,11 +36,11 @@ def load_entry_points(manager: pluggy.PluginManager) -> None:
         try:
             plugin = entry.load()
             if plugin not in manager.get_plugins():
-                # Two packages may have hit upon one name; their targets tell whether that matters.
+                # Two packages may use one entry name; whether their targets have one name too is checked by `collect`.
                 manager.register(plugin, f"{name} of {package}" if manager.has_plugin(name) else name)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a package may skip or exit while it is imported: neither is the user's doing
+        except BaseException as error:  # a package may skip or exit while it is imported, which must not end the run so
             raise SpecError(
                 f"the targets of {package!r} cannot be loaded (entry point {entry.name!r} = {entry.value!r}): "
                 f"{type(error).__name__}: {error}; mend or uninstall it, or block it with -p no:{name}"
@@ -66,7 +66,7 @@ def collect(manager: pluggy.PluginManager) -> dict[str, Target]:
                 _check(target, owner)
         except (SpecError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # a hook may skip or exit: neither is the user's doing
+        except BaseException as error:  # a hook may skip or exit, which must not end the run so
             raise SpecError(f"{HOOK} of {owner} raised {type(error).__name__}: {error}") from error
         for target in given:
             if target.name in found and found[target.name] is not target:

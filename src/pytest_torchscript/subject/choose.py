@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -105,17 +105,13 @@ def _instances(cls: type, offered: Offered) -> list[Any]:
 
 def _from_fixtures(fixtures: Mapping[str, Any]) -> Any:
     modules = {name: value for name, value in fixtures.items() if _is_module(value)}
-    if len(_distinct(modules.values())) == 1:
+    if len({id(module) for module in modules.values()}) == 1:
         return next(iter(modules.values()))
     among = f"its fixtures hold several ({', '.join(modules)})" if modules else "no fixture of the test is one"
     raise SubjectError(
         "no model to gate: the marker names none (model=), the test returns none, its body calls no nn.Module other "
         f"than losses, metrics and ScriptModules, and {among}; name it with model="
     )
-
-
-def _distinct(values: Iterable[Any]) -> set[int]:
-    return {id(value) for value in values}
 
 
 def _is_module(value: object) -> bool:
