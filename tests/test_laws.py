@@ -17,13 +17,13 @@ import pytest_torchscript
 PACKAGE = Path(pytest_torchscript.__file__).resolve().parent
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
-MAY_IMPORT_PYTEST = {"pytest_plugin/plugin.py", "pytest_plugin/session.py", "pytest_plugin/fixture.py"}
+MAY_IMPORT_PYTEST = {name for name in FILES if name.startswith("pytest_plugin/")}
 MAY_IMPORT_TORCH = {"cell.py", "cost.py", "gate.py", "nested.py", "prepare.py", "pytest_plugin/fixture.py"}
 FOLDERS_WITH_TORCH = ("subject/", "probing/", "tracing/", "checks/", "targets/", "diagnosis/")
 STDLIB_ONLY = [
     name
     for name in FILES
-    if name in {"result.py", "record.py", "spec.py", "naming.py", "source.py", "errors.py"}
+    if name in {"result.py", "arguments.py", "record.py", "spec.py", "naming.py", "source.py", "errors.py"}
     or name.startswith(("baseline/", "reports/"))
 ]
 

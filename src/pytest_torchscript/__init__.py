@@ -9,12 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .arguments import Argument
     from .errors import GateError, GateFailed, SpecError, SubjectError
     from .result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
     from .spec import Tolerance
     from .targets import Deployment, Missing, NotJudged, Rule, Target, Unsupported
 
 __all__ = [
+    "Argument",
     "CellResult",
     "CheckResult",
     "Deployment",
@@ -39,6 +41,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Argument": "arguments",
     "GateError": "errors",
     "GateFailed": "errors",
     "SpecError": "errors",

@@ -142,6 +142,121 @@ def test_its_default_comes_from_the_configuration(run_suite: PytestRuns) -> None
     assert run.outcomes == {"test_it": "passed"}
 
 
+# The configuration of a target's own argument
+
+LEVELLED = """
+    from pytest_torchscript import Argument, SpecError, Target
+
+
+    def check_level(name, value):
+        if value not in (1, 2):
+            raise SpecError(f"{name} must be 1 or 2, not {value!r}")
+        return value
+
+
+    def level_of_lines(name, lines):
+        return int(lines[0])
+
+
+    class Levelled(Target):
+        name = "levelled"
+        arguments = [Argument("level", check_level, level_of_lines, "how much is left out: 1 or 2")]
+
+        def build(self, deployment):
+            deployment.metrics["level"] = deployment.arguments.get("level", 0)
+
+
+    def pytest_torchscript_targets():
+        return Levelled()
+"""
+LEVELLED_TEST = "@pytest.mark.torchscript(target='levelled')\ndef test_it():\n    Head()(rows())\n"
+LEVEL_2 = {"pytest.ini": "[pytest]\ntorchscript_level = 2\n"}
+
+ENTRY_POINT = {
+    "vendor.py": LEVELLED,
+    "vendor-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: vendor\nVersion: 1.0\n",
+    "vendor-1.0.dist-info/entry_points.txt": "[pytest_torchscript]\nlevelled = vendor\n",
+}
+"""An installed package, as far as Python can tell: pytest is run in the folder that holds it."""
+
+HALF_AGAIN = HALF.replace('name = "half"', 'name = "levelled"').replace(
+    "    if value not in (1, 2):", "    value = int(value)\n        if value not in (1, 2):"
+)
+"""Declares its argument in the older way: a name and its check, which is given the text of the configuration."""
+
+
+CONFIGURED = {
+    "conftest": (LEVELLED, {}, ()),
+    "strict conftest": (LEVELLED, {}, ("--strict-config",)),
+    "strict package": ("", ENTRY_POINT, ("--strict-config",)),
+    "strict and older": (HALF_AGAIN, {}, ("--strict-config",)),
+}
+
+
+@pytest.mark.parametrize(("conftest", "package", "strict"), CONFIGURED.values(), ids=CONFIGURED)
+def test_the_argument_of_any_target_can_be_configured(
+    run_suite: PytestRuns, mode: tuple[str, ...], conftest: str, package: dict[str, str], strict: tuple[str, ...]
+) -> None:
+    """As a built-in target's: the value arrives, and pytest knows the option."""
+    run = run_suite({**suite(LEVELLED_TEST, conftest), **package, **LEVEL_2}, *strict, *mode)
+    assert run.outcomes == {"test_it": "passed"}, run.text
+    assert run.check("test_it", "target")["metrics"]["level"] == 2
+    assert "Unknown config option" not in run.text
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments"),
+    [({"conftest.py": LEVELLED}, ()), (ENTRY_POINT, ("--no-torchscript",))],
+    ids=["conftest", "package, no gates"],
+)
+def test_a_suite_without_gates_may_be_configured_too(
+    run_suite: PytestRuns, mode: tuple[str, ...], files: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    """The option is known although no gate asks for the target."""
+    run = run_suite({**files, **LEVEL_2, "test_it.py": "def test_it(): ...\n"}, "--strict-config", *arguments, *mode)
+    assert run.code == 0, run.text
+    assert "Unknown config option" not in run.text
+
+
+def test_a_conftest_below_may_be_configured_too(run_suite: PytestRuns) -> None:
+    """Its target is known when the tests are collected, with and without a gate."""
+    inner = {
+        "inner/test_it.py": "import pytest\nfrom models import *\n" + LEVELLED_TEST,
+        "test_plain.py": "def test_plain(): ...\n",
+    }
+    ini = {"pytest.ini": "[pytest]\npythonpath = .\ntorchscript_level = 2\n"}
+    run = run_suite({"inner/conftest.py": LEVELLED, **inner, **ini}, "--strict-config")
+    assert run.check("test_it", "target")["metrics"]["level"] == 2, run.text
+    run = run_suite({"inner/conftest.py": LEVELLED, **inner, **ini}, "--strict-config", "-k", "plain", json=False)
+    assert run.outcomes == {"test_plain": "passed"}, run.text
+    inner["inner/test_it.py"] = "def test_it(): ...\n"
+    run = run_suite({"inner/conftest.py": LEVELLED, **inner, **ini}, "--strict-config", json=False)
+    assert run.outcomes == {"test_plain": "passed", "test_it": "passed"}, run.text
+
+
+@pytest.mark.parametrize(
+    ("level", "says"),
+    [("3", "level must be 1 or 2, not 3"), ("x", "level: 'x' could not be read: the function that target 'levelled'")],
+)
+@pytest.mark.parametrize("folder", ["", "inner/"], ids=["root", "below"])
+def test_a_bad_default_of_a_target_is_a_usage_error(run_suite: PytestRuns, folder: str, level: str, says: str) -> None:
+    """It names the option and what is wrong."""
+    body = {f"{folder}conftest.py": LEVELLED, f"{folder}test_it.py": "import pytest\n" + LEVELLED_TEST}
+    run = run_suite({**body, "pytest.ini": f"[pytest]\ntorchscript_level = {level}\n"})
+    assert run.code == pytest.ExitCode.USAGE_ERROR, run.text
+    assert f"configuration torchscript_level: {says}" in run.text
+    assert "Traceback" not in run.text
+
+
+def test_a_misspelt_option_of_a_target_is_told(run_suite: PytestRuns, mode: tuple[str, ...]) -> None:
+    """By pytest, as any other: a warning, and an error under --strict-config."""
+    files = {**suite(LEVELLED_TEST, LEVELLED), "pytest.ini": "[pytest]\ntorchscript_levle = 2\n"}
+    assert "Unknown config option: torchscript_levle" in run_suite(files, *mode).text
+    run = run_suite(files, "--strict-config", *mode)
+    assert run.code == pytest.ExitCode.USAGE_ERROR, run.text
+    assert "Unknown config option: torchscript_levle" in run.text
+
+
 def test_a_default_for_one_target_leaves_the_others_alone(run_suite: PytestRuns) -> None:
     """It is without use for them, and no mistake; nor is a marker's argument for the target that is the default."""
     files = suite("@pytest.mark.torchscript\ndef test_it():\n    Head()(rows())\n")
@@ -347,6 +462,9 @@ def test_the_help_names_what_targets_bring(run_suite: PytestRuns) -> None:
     text = run_suite({"test_none.py": ""}, "--help", json=False).output
     for name in ("--torchscript-require-sdk", "torchscript_dynamic_batch", "torchscript_target_timeout"):
         assert name in text
+    text = " ".join(run_suite({"test_none.py": "", "conftest.py": LEVELLED}, "--help", json=False).output.split())
+    assert "argument level, of target levelled: how much is left out: 1 or 2" in text
+    assert "argument dynamic_batch, of target neuron: compile for any batch size: true or false" in text
 
 
 ODD = """

@@ -10,8 +10,9 @@ from typing import Any
 import pluggy
 import pytest
 
-from pytest_torchscript import SpecError, Target, targets
+from pytest_torchscript import Argument, SpecError, Target, targets
 from pytest_torchscript.pytest_plugin import hookspecs, registry
+from pytest_torchscript.targets import Targets
 
 
 class Mobile(Target):
@@ -104,6 +105,14 @@ def test_a_hook_that_raises_is_told_with_its_plugin() -> None:
         registry.collect(manager(targets, plugin(hook)))
 
 
+def any_value(name: str, value: Any) -> Any:
+    return value
+
+
+def declaring(*arguments: Argument, called: str = "declaring") -> Target:
+    return type("Declaring", (Target,), {"name": called, "arguments": arguments})()
+
+
 class Nameless(Target):
     pass
 
@@ -134,7 +143,7 @@ class Unchecked(Target):
 
 class Listed(Target):
     name = "listed"
-    arguments = ["fast"]  # type: ignore[assignment]
+    arguments = ["fast"]  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(
@@ -145,10 +154,18 @@ class Listed(Target):
         (Nameless(), "Nameless, must have a name of letters, digits, '_' and '-', not None"),
         (Dotted(), "must have a name of letters, digits, '_' and '-', not 'a.b'"),
         (Taken(), "argument 'seq_len' is the marker's own; give it another name"),
-        (Wordy(), "arguments maps names to functions; 'two words' has"),
-        (Numbered(), "arguments maps names to functions; 3 has"),
-        (Unchecked(), "arguments maps names to functions; 'fast' has True"),
-        (Listed(), "arguments must map names to functions, not \\['fast'\\]"),
+        (Wordy(), "an argument's name is a Python name, which 'two words' is not"),
+        (Numbered(), "an argument's name is a Python name, which 3 is not"),
+        (Unchecked(), "argument 'fast' needs a function that checks its value, not True"),
+        (Listed(), "arguments must be pytest_torchscript.Argument objects, or map names to functions, not \\['fast'\\]"),
+        (declaring(Argument("seq_len", any_value)), "argument 'seq_len' is the marker's own; give it another name"),
+        (declaring(Argument("a b", any_value)), "an argument's name is a Python name, which 'a b' is not"),
+        (declaring(Argument("fast", None)), "argument 'fast' needs a function that checks its value, not None"),  # type: ignore[arg-type]
+        (
+            declaring(Argument("fast", any_value, "yes")),  # type: ignore[arg-type]
+            "argument 'fast' needs a function that reads its configuration, or None, not 'yes'",
+        ),
+        (declaring(Argument("fast", any_value), Argument("fast", any_value)), "argument 'fast' is declared twice"),
     ],
 )
 def test_what_is_no_target_is_told(given: Any, says: str) -> None:
@@ -229,15 +246,25 @@ def test_a_blocked_package_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_argument_of_two_targets_is_checked_alike() -> None:
     """Or nobody would know which of two checks a marker meets."""
 
-    def bits(name: str, value: Any) -> Any:
-        return value
+    def both(first: Argument, second: Argument) -> dict[str, Target]:
+        given = [declaring(first, called="a"), declaring(second, called="b")]
+        return registry.collect(manager(plugin(lambda: given)))
 
-    def declaring(called: str, check: Any) -> Target:
-        return type("Declaring", (Target,), {"name": called, "arguments": {"bits": check}})()
-
-    assert set(registry.collect(manager(plugin(lambda: [declaring("a", bits), declaring("b", bits)])))) == {"a", "b"}
+    bits = Argument("bits", any_value)
+    assert set(both(bits, Argument("bits", any_value, help="in words of its own"))) == {"a", "b"}
     with pytest.raises(SpecError, match="targets 'a' and 'b' both declare the argument 'bits', and check it differently"):
-        registry.collect(manager(plugin(lambda: [declaring("a", bits), declaring("b", lambda name, value: value)])))
+        both(bits, Argument("bits", lambda name, value: value))
+    with pytest.raises(
+        SpecError, match="both declare the argument 'bits', and read it differently; let them share the function"
+    ):
+        both(bits, Argument("bits", any_value, None))
+
+
+def test_both_forms_of_a_declaration_are_one() -> None:
+    """A mapping of names to checks, as targets were written before, means the same as arguments without more."""
+    older = type("Older", (Target,), {"name": "older", "arguments": {"bits": any_value}})()
+    found = registry.collect(manager(plugin(lambda: [older, declaring(Argument("bits", any_value))])))
+    assert Targets(by_name=found).arguments["older"] == {"bits": Argument("bits", any_value)}
 
 
 def test_two_of_one_plugin_are_told_as_such() -> None:

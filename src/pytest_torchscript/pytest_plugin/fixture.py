@@ -16,7 +16,7 @@ from ..result import GateResult
 from ..subject.families import family_of
 from ..subject.state import isolated
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
-from .session import Gatekeeper
+from .gatekeeper import Gatekeeper
 
 __all__ = ["TorchScript"]
 

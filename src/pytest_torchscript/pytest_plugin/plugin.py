@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from .. import spec, targets
+from .. import targets
 from ..errors import SpecError
-from . import hookspecs
+from ..naming import DEFAULT_BASELINE
+from ..spec import ARGUMENTS
+from . import handover, hookspecs
+from .configuration import Configuration
+from .gatekeeper import Gatekeeper
+from .markers import GATES, asks_for_a_gate
 from .registry import BUILT_IN
-from .session import FILTERED, GATES, OWN_ARGUMENTS, USAGE_ERROR, Gatekeeper, Results, Settings, sendable
+from .results import Results
+from .settings import SETTINGS, Settings
 
 if TYPE_CHECKING:
     from .fixture import TorchScript
 
 __all__ = ["torchscript"]
-
-SETTINGS = pytest.StashKey[Settings]()
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -27,7 +31,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.register(targets, BUILT_IN)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the options of the command line, and those of the configuration."""
     group = parser.getgroup("torchscript", "gates on TorchScript traces")
     group.addoption(
         "--torchscript-target",
@@ -37,32 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="judge every gate for this deployment target, whatever its marker says (repeatable)",
     )
     group.addoption(
-        "--torchscript-json",
+        "--torchscript-effort",
+        choices=("normal", "thorough"),
         default=None,
-        metavar="PATH",
-        help="write the results of all gates to PATH, as JSON (schema 1)",
+        help="how many probes every gate runs, whatever its marker says: those that the evidence asks for, or all of them",
     )
-    group.addoption(
-        "--torchscript-junit", default=None, metavar="PATH", help="write a JUnit report to PATH: a testcase per cell and check"
-    )
-    group.addoption(
-        "--torchscript-summary",
-        default=None,
-        metavar="PATH",
-        help="write a Markdown summary to PATH (default: $GITHUB_STEP_SUMMARY, where it is set)",
-    )
-    group.addoption(
-        "--torchscript-baseline",
-        default=None,
-        metavar="PATH",
-        help="judge the gates against the baseline at PATH (default: torchscript-baseline.json at the root directory)",
-    )
-    group.addoption(
-        "--torchscript-update-baseline",
-        action="store_true",
-        default=False,
-        help="record the gates that run in the baseline; refused when CI is set",
-    )
+    for option, text in _PATHS.items():
+        group.addoption(option, default=None, metavar="PATH", help=text)
     group.addoption(
         "--torchscript-discover",
         nargs="?",
@@ -72,40 +58,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="observe unmarked tests and list which could carry the marker, and what the verdict would be; "
         "'write' also prints a conftest that marks them",
     )
-    group.addoption(
-        "--torchscript-require-sdk",
-        action="store_true",
-        default=False,
-        help="fail a gate whose target's tools (an SDK, a compiler) are missing, instead of checking its published rules",
-    )
-    group.addoption(
-        "--no-torchscript",
-        action="store_true",
-        default=False,
-        help="run the tests without their gates; markers are then not looked at",
-    )
-    for name, text in {**spec.OPTION_HELP, **OWN_ARGUMENTS}.items():
-        parser.addini(f"torchscript_{name}", f"Default of the torchscript marker's argument {name}: {text}", type="string")
-    parser.addini(
-        "torchscript_target_timeout",
-        "Seconds that one step of a target (compiling, running) may take (default: 600)",
-        default="",
-    )
-    parser.addini("torchscript_baseline", "Path of the baseline, relative to the root directory", default="")
-    parser.addini(
-        "torchscript_bare_marker",
-        "What @pytest.mark.torchscript without arguments means: gate (default), or ignore where it is a plain label",
-        default="gate",
-    )
+    for option, text in _SWITCHES.items():
+        group.addoption(option, action="store_true", default=False, help=text)
+    Configuration(parser).register(pluginmanager)
+
+
+_PATHS = {
+    "--torchscript-json": "write the results of all gates to PATH, as JSON (schema 1)",
+    "--torchscript-junit": "write a JUnit report to PATH: a testcase per cell and check",
+    "--torchscript-summary": "write a Markdown summary to PATH (default: $GITHUB_STEP_SUMMARY, where it is set)",
+    "--torchscript-baseline": "judge the gates against the baseline at PATH "
+    f"(default: {DEFAULT_BASELINE} at the root directory)",
+}
+_SWITCHES = {
+    "--torchscript-update-baseline": "record the gates that run in the baseline; refused when CI is set",
+    "--torchscript-require-sdk": "fail a gate whose target's tools (an SDK, a compiler) are missing, "
+    "instead of checking its published rules",
+    "--no-torchscript": "run the tests without their gates; markers are then not looked at",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Describe the marker, read the settings, and register what gathers the results."""
     config.addinivalue_line(
         "markers",
-        "torchscript(*, seq_len, batch_size, target, shapes, model, inputs, dims, mask, rtol, atol, skip, max_flops, weights, "
-        "id, and what a target declares): after the test has passed, trace its model and check the trace against eager.",
+        f"torchscript(*, {', '.join(ARGUMENTS)}, and what a target declares): "
+        "after the test has passed, trace its model and check the trace against eager.",
     )
-    if config.getoption("--no-torchscript"):
+    asked_for_help, off = config.getoption("help"), config.getoption("--no-torchscript")
+    if asked_for_help or off:
+        Configuration.of(config.pluginmanager).declare_quietly(config, always=asked_for_help)
+    if off:
         return
     try:
         settings = Settings.from_config(config)
@@ -118,9 +101,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """In an xdist worker, remember that the run is filtered: the controller deselects nothing itself."""
-    output = getattr(items[0].config, "workeroutput", None) if items else None
+    output = handover.worker_output(items[0].config) if items else None
     if output is not None:
-        output[FILTERED] = True
+        output[handover.FILTERED] = True
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -128,26 +111,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Read every marker, those of deselected tests included, once conftests have added theirs."""
     collected = list(items)
     yield
-    if SETTINGS not in config.stash or not (config.stash[SETTINGS].discover or any(map(_asks_for_a_gate, collected))):
+    if SETTINGS not in config.stash or not (config.stash[SETTINGS].discover or any(map(asks_for_a_gate, collected))):
+        # No gate needs the targets, but pytest is about to look for unknown options.
+        Configuration.of(config.pluginmanager).declare_quietly(config)
         return
     try:
         _gatekeeper(config).prepare(collected)
     except pytest.UsageError as error:
-        output = getattr(config, "workeroutput", None)
+        output = handover.worker_output(config)
         if output is None:
             raise
         # An xdist worker that stops here takes the controller down with an internal error: it collects nothing
         # instead, and the controller says why.
-        output[USAGE_ERROR] = sendable(str(error))
+        output[handover.USAGE_ERROR] = handover.sendable(str(error))
         items.clear()
 
 
-def _asks_for_a_gate(item: pytest.Item) -> bool:
-    return item.get_closest_marker("torchscript") is not None or "torchscript" in getattr(item, "fixturenames", ())
-
-
 def _gatekeeper(config: pytest.Config) -> Gatekeeper:
-    keeper: Any = config.pluginmanager.get_plugin("torchscript-gates")
+    keeper: object = config.pluginmanager.get_plugin("torchscript-gates")
     if keeper is None:
         keeper = Gatekeeper(config, config.stash[SETTINGS])
         config.pluginmanager.register(keeper, "torchscript-gates")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pluggy
 
+from ..arguments import Argument, by_name
 from ..errors import SpecError
 from ..spec import ARGUMENTS
 from ..targets.base import Target
@@ -35,11 +36,11 @@ def load_entry_points(manager: pluggy.PluginManager) -> None:
         try:
             plugin = entry.load()
             if plugin not in manager.get_plugins():
-                # Two packages may have hit upon one name; their targets tell whether that matters.
+                # Two packages may use one entry name; whether their targets have one name too is checked by `collect`.
                 manager.register(plugin, f"{name} of {package}" if manager.has_plugin(name) else name)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a package may skip or exit while it is imported: neither is the user's doing
+        except BaseException as error:  # a package may skip or exit while it is imported, which must not end the run so
             raise SpecError(
                 f"the targets of {package!r} cannot be loaded (entry point {entry.name!r} = {entry.value!r}): "
                 f"{type(error).__name__}: {error}; mend or uninstall it, or block it with -p no:{name}"
@@ -65,7 +66,7 @@ def collect(manager: pluggy.PluginManager) -> dict[str, Target]:
                 _check(target, owner)
         except (SpecError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # a hook may skip or exit: neither is the user's doing
+        except BaseException as error:  # a hook may skip or exit, which must not end the run so
             raise SpecError(f"{HOOK} of {owner} raised {type(error).__name__}: {error}") from error
         for target in given:
             if target.name in found and found[target.name] is not target:
@@ -79,16 +80,17 @@ def collect(manager: pluggy.PluginManager) -> dict[str, Target]:
 
 
 def _refuse_clashes(found: Mapping[str, Target]) -> None:
-    """One argument may belong to several targets, as long as all of them check it alike."""
-    declared: dict[str, tuple[str, Any]] = {}
+    """One argument may belong to several targets, as long as all of them check and read it alike."""
+    declared: dict[str, tuple[str, Argument]] = {}
     for name, target in found.items():
-        for argument, check in target.arguments.items():
-            other, theirs = declared.setdefault(argument, (name, check))
-            if theirs is not check:
-                raise SpecError(
-                    f"targets {other!r} and {name!r} both declare the argument {argument!r}, and check it differently; "
-                    "let them share the function, or rename one"
-                )
+        for argument in by_name(target.arguments).values():
+            other, theirs = declared.setdefault(argument.name, (name, argument))
+            for function, verb in (("check", "check"), ("from_text", "read")):
+                if getattr(theirs, function) != getattr(argument, function):
+                    raise SpecError(
+                        f"targets {other!r} and {name!r} both declare the argument {argument.name!r}, and {verb} it "
+                        "differently; let them share the function, or rename one"
+                    )
 
 
 def _flat(given: Any) -> Iterable[Any]:
@@ -108,13 +110,31 @@ def _check(target: Any, owner: str) -> None:
         raise SpecError(
             f"a target of {owner}, {type(target).__name__}, must have a name of letters, digits, '_' and '-', not {name!r}"
         )
-    if not isinstance(target.arguments, Mapping):
-        raise SpecError(f"target {name!r} of {owner}: arguments must map names to functions, not {target.arguments!r}")
-    for argument, check in target.arguments.items():
-        if argument in ARGUMENTS:
-            raise SpecError(f"target {name!r} of {owner}: argument {argument!r} is the marker's own; give it another name")
-        if not (isinstance(argument, str) and argument.isidentifier() and callable(check)):
-            raise SpecError(f"target {name!r} of {owner}: arguments maps names to functions; {argument!r} has {check!r}")
+    problem = _problem_of(target.arguments)
+    if problem:
+        raise SpecError(f"target {name!r} of {owner}: {problem}")
+
+
+def _problem_of(declared: Any) -> str | None:
+    """Why these cannot be the arguments of a target; None if they can."""
+    if not isinstance(declared, Mapping):
+        if not isinstance(declared, (list, tuple)) or not all(isinstance(argument, Argument) for argument in declared):
+            return f"arguments must be pytest_torchscript.Argument objects, or map names to functions, not {declared!r}"
+        names = [argument.name for argument in declared]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            return f"argument {twice!r} is declared twice"
+    for argument in by_name(declared).values():
+        name = argument.name
+        if not (isinstance(name, str) and name.isidentifier()):
+            return f"an argument's name is a Python name, which {name!r} is not"
+        if name in ARGUMENTS:
+            return f"argument {name!r} is the marker's own; give it another name"
+        if not callable(argument.check):
+            return f"argument {name!r} needs a function that checks its value, not {argument.check!r}"
+        if not (argument.from_text is None or callable(argument.from_text)):
+            return f"argument {name!r} needs a function that reads its configuration, or None, not {argument.from_text!r}"
+    return None
 
 
 def _described(manager: pluggy.PluginManager, plugin: Any) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from ..arguments import Argument
 from ..errors import SpecError
-from ..spec import Tolerance, Validator
+from ..spec import Tolerance
 from .base import Missing, NotJudged, Proof, Rule, Target, Targets, Unsupported
 from .deployment import Deployment
 
@@ -42,6 +43,9 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
+_DYNAMIC_BATCH = Argument("dynamic_batch", _flag, help="compile for any batch size: true or false")
+
+
 class TorchScript(Target):
     """The trace itself: all other checks are its proof."""
 
@@ -75,7 +79,7 @@ class Neuron(Target):
     name = "neuron"
     fixed_shapes = True
     tolerance = _NEURON_TOLERANCE
-    arguments: ClassVar[Mapping[str, Validator]] = {"dynamic_batch": _flag}
+    arguments: ClassVar[Sequence[Argument]] = (_DYNAMIC_BATCH,)
 
     @property
     def rules(self) -> Sequence[Rule]:

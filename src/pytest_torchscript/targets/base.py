@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..arguments import Argument, by_name
 from ..errors import GateError
 from ..spec import Tolerance
 
@@ -100,9 +101,9 @@ class Target:
     """Tolerances for the outputs of :meth:`run`, by dtype (``"float32"``). A marker's ``rtol`` and ``atol`` win; a dtype
     that is not named has :func:`torch.testing.assert_close`'s."""
 
-    arguments: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {}
-    """Marker arguments of the target's own: each with a function of the argument's name and value that returns the value to
-    use, or raises :class:`pytest_torchscript.SpecError`."""
+    arguments: ClassVar[Sequence[Argument] | Mapping[str, Callable[[str, Any], Any]]] = ()
+    """Marker arguments of the target's own, each an :class:`pytest_torchscript.Argument`; or a mapping of their names to
+    functions of name and value that return the value to use, or raise :class:`pytest_torchscript.SpecError`."""
 
     @property
     def excuses(self) -> Mapping[str, str]:
@@ -153,6 +154,6 @@ class Targets:
     timeout: float = DEFAULT_TIMEOUT
 
     @property
-    def arguments(self) -> dict[str, Mapping[str, Callable[[str, Any], Any]]]:
+    def arguments(self) -> dict[str, Mapping[str, Argument]]:
         """The marker arguments that each target declares, by its name."""
-        return {name: target.arguments for name, target in self.by_name.items()}
+        return {name: by_name(target.arguments) for name, target in self.by_name.items()}

@@ -1,0 +1,145 @@
+"""Writes the reports of a run to their files, and shows in the terminal what the gates found."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..errors import GateError
+from ..reports import discover, terminal
+from ..reports import json as json_report
+from ..reports.document import Document
+from ..result import GateResult
+from .settings import Settings
+
+__all__ = ["annotate", "environment", "show_discovered", "show_end", "show_gates", "write_reports"]
+
+
+def environment() -> dict[str, Any]:
+    """Versions that a reader of a report wants to know; nothing is imported for them."""
+    return {
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+        "transformers": _version("transformers"),
+        "pytest_torchscript": _version("pytest-torchscript"),
+        "platform": sys.platform,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def write_reports(
+    config: pytest.Config, settings: Settings, gates: Sequence[GateResult], *, stale: Sequence[str]
+) -> tuple[list[Path], list[str]]:
+    """Write every file that was asked for; the files that were written, and a sentence for each that could not be."""
+    document = Document.of(gates, environment(), stale)
+
+    def write_baseline(path: Path) -> None:
+        from .. import baseline
+        from ..baseline import Baseline
+
+        former = settings.baseline or Baseline(path=path, entries={})
+        baseline.write(path, baseline.update(former, gates))
+
+    def write_junit(path: Path) -> None:
+        from ..reports import junit
+
+        junit.write(path, document, _junit_family(config, junit.DEFAULT_FAMILY))
+
+    def write_summary(path: Path) -> None:
+        from ..reports import markdown
+
+        markdown.write(path, document)
+
+    asked: list[tuple[str, Path | None, Callable[[Path], None]]] = [
+        ("--torchscript-update-baseline", settings.baseline_path if settings.update and gates else None, write_baseline),
+        ("--torchscript-json", settings.json, lambda path: json_report.write(path, document)),
+        ("--torchscript-junit", settings.junit, write_junit),
+        ("--torchscript-summary", settings.summary if gates or stale else None, write_summary),
+    ]
+    written: list[Path] = []
+    problems: list[str] = []
+    for option, path, write in asked:
+        if path is not None:
+            problem = _why_not_written(path, write)
+            if problem is None:
+                written.append(path)
+            else:
+                problems.append(f"{option}: {problem}")
+    return written, problems
+
+
+def _why_not_written(path: Path, write: Callable[[Path], None]) -> str | None:
+    """Write a file; None, or why it could not be written."""
+    try:
+        write(path)
+    except OSError as error:
+        return f"cannot write {str(path)!r}: {error.strerror or error}"
+    except GateError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - one report that cannot be rendered must not take the others along
+        return f"{path.name} could not be made: {type(error).__name__}: {error}"
+    return None
+
+
+def _junit_family(config: pytest.Config, default: str) -> str:
+    """pytest's own setting, which says what its reports may hold; pytest may run without its JUnit plugin."""
+    has_setting = config.pluginmanager.hasplugin("junitxml")
+    return str(config.getini("junit_family")) if has_setting else default
+
+
+def show_gates(reporter: pytest.TerminalReporter, gates: Sequence[GateResult], *, stale: Sequence[str], baseline: str) -> None:
+    """What the gates found, and what is recorded in the file ``baseline`` and no longer gated, within the terminal's width."""
+    document = Document.of(gates, stale=stale)
+    width = shutil.get_terminal_size().columns
+    for title, lines in terminal.sections(document, width, baseline=baseline):
+        reporter.write_sep("=", title)
+        for line, good in lines:
+            reporter.write_line(line, **_colour(good))
+
+
+def show_discovered(reporter: pytest.TerminalReporter, discovered: Sequence[dict[str, str]], *, with_conftest: bool) -> None:
+    """The unmarked tests that could carry the marker, and a conftest that marks them."""
+    reporter.write_sep("=", "torchscript discover")
+    for line in discover.listing(discovered):
+        reporter.write_line(line)
+    if with_conftest and discovered:
+        reporter.write_sep("-", "conftest.py")
+        reporter.write_line(discover.conftest(discovered))
+
+
+def show_end(reporter: pytest.TerminalReporter, *, problems: Sequence[str], written: Sequence[Path]) -> None:
+    """What went wrong, and the files that were written."""
+    for problem in problems:
+        reporter.write_line(f"ERROR: {problem}", red=True)
+    for path in written:
+        reporter.write_line(f"torchscript gates written to {path}")
+
+
+def annotate(reporter: pytest.TerminalReporter, gates: Sequence[GateResult], *, stale: Sequence[str], root: Path) -> None:
+    """On GitHub Actions, print the commands that annotate the lines of a pull request."""
+    if os.environ.get("GITHUB_ACTIONS") != "true" or not (gates or stale):
+        return
+    from ..reports import github
+
+    repository = Path(os.environ.get("GITHUB_WORKSPACE") or root)
+    locate = github.locator(root, repository)
+    for line in github.annotations(Document.of(gates, stale=stale), locate=locate):
+        reporter.write_line(line)
+
+
+def _colour(good: bool | None) -> dict[str, bool]:
+    return {} if good is None else {"green": True} if good else {"red": True}

@@ -1,0 +1,121 @@
+"""Gathers what the gates found: in the only process, or in xdist's controller, from the reports of all workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..result import GateResult, Outcome
+from . import handover, reporting
+from .gatekeeper import GATES_BY_ID
+from .settings import Settings
+
+__all__ = ["Results"]
+
+
+class Results:
+    """Gathers what the gates found, adds what is missing (crashed, stale), and has it reported."""
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self._config = config
+        self._settings = settings
+        self._gates: dict[tuple[str, str], GateResult] = {}
+        self._problems: list[str] = []
+        self._crashed: dict[str, str] = {}
+        self._collected: dict[str, str] = {}
+        self._filtered = False
+        self._stale: list[str] = []
+        self._discovered: list[dict[str, str]] = []
+        self._written: list[Path] = []
+
+    # Gathering
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for data in handover.attached(report, "gates"):
+            result = GateResult.from_json(data)
+            # A test that is run again replaces what it found before.
+            self._gates[result.nodeid, result.id] = result
+        self._collected.update(dict.fromkeys(handover.attached(report, "ids"), report.nodeid))
+        self._discovered += handover.attached(report, "discovered")
+        if str(report.when) == "???" and report.failed:
+            # xdist's word for a test in which the worker died.
+            self._crashed[report.nodeid] = str(report.longrepr)
+
+    def pytest_deselected(self) -> None:
+        self._filtered = True
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        # A module that cannot be collected, or skips itself, is kept from running: its gates are not lost.
+        self._filtered = self._filtered or not report.passed
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take over what an xdist worker could not report on a test."""
+        output = getattr(node, "workeroutput", None) or {}
+        problem = output.get(handover.USAGE_ERROR)
+        # Every worker has the same to say.
+        if problem and not self._problems:
+            self._problems.append(problem)
+        self._collected.update(json.loads(output.get(handover.COLLECTED, "{}")))
+        self._filtered = self._filtered or bool(output.get(handover.FILTERED))
+
+    # The end of the run
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._config.option.collectonly:
+            return
+        here: dict[str, str] = self._config.stash.get(GATES_BY_ID, {})
+        self._collected.update(here)
+        if not self._problems:
+            self._add_crashed()
+            self._stale = self._find_stale(session)
+            self._written, self._problems = reporting.write_reports(
+                self._config, self._settings, list(self._gates.values()), stale=self._stale
+            )
+        if self._problems:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif self._stale and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        gates = list(self._gates.values())
+        record = self._settings.baseline_path.name
+        reporting.show_gates(terminalreporter, gates, stale=self._stale, baseline=record)
+        if self._settings.discover:
+            reporting.show_discovered(terminalreporter, self._discovered, with_conftest=self._settings.discover == "write")
+        reporting.show_end(terminalreporter, problems=self._problems, written=self._written)
+        reporting.annotate(terminalreporter, gates, stale=self._stale, root=self._config.rootpath)
+
+    def _add_crashed(self) -> None:
+        """Add a gate for each that a dead worker could not report."""
+        done = {nodeid for nodeid, _ in self._gates}
+        for id, nodeid in self._collected.items():
+            if nodeid in self._crashed and nodeid not in done:
+                reason = self._crashed[nodeid].splitlines()[0]
+                gate = GateResult(id=id, nodeid=nodeid, outcome=Outcome.CRASHED, reason=reason)
+                self._gates[nodeid, id] = self._settings.judged(gate)
+
+    def _find_stale(self, session: pytest.Session) -> list[str]:
+        """The recorded gates that no test of a complete run asks for."""
+        recorded = self._settings.baseline
+        if recorded is None or self._settings.update or not self._is_complete(session):
+            return []
+        from .. import baseline
+
+        return baseline.stale(recorded, self._collected, self._gates.values())
+
+    def _is_complete(self, session: pytest.Session) -> bool:
+        """Whether every test was to run, and none was kept from it: what a run leaves out is not lost."""
+        option = self._config.option
+        chosen = option.keyword or option.markexpr or "target" in self._settings.override
+        chosen = chosen or any(getattr(option, name, None) for name in ("deselect", "ignore", "ignore_glob"))
+        stopped = session.shouldstop or session.shouldfail or session.exitstatus not in (0, 1, 5)
+        named = self._config.args_source is not pytest.Config.ArgsSource.TESTPATHS and any(
+            Path(self._config.invocation_params.dir, arg).resolve() != self._config.rootpath.resolve()
+            for arg in self._config.args
+        )
+        return not (self._filtered or chosen or stopped or named or getattr(option, "lf", False))
