@@ -71,7 +71,7 @@ class Equivalence(Check):
                 return []
             finally:
                 context.restore()
-        parted = branch(plain, tracing)
+        parted = branch(plain, tracing, asked_by_caller=True)
         return [Cause(parted, "branches at", "goes another way while tracing")] if parted else []
 
     @staticmethod

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..diagnosis.cause import Cause
-from ..diagnosis.ops import OperationLog, crop_to, first_difference
+from ..diagnosis.ops import OperationLog, crop_to, first_leak
 from ..nested import Mismatch, compare, map_tensors, tensors
 from ..result import CheckResult, Verdict
 from ..spec import Tolerance
@@ -115,18 +115,32 @@ class Padding(Check):
             )
             for mismatch in mismatches
         ]
-        causes = self._causes(context, shorter, padded)
-        hint = f"let {context.mask} keep padded positions out of every sum, mean, maximum, softmax and last position"
+        if not self._leaks(context, shorter, padded):
+            # The model itself keeps padding out, so no line of it lets padding in: the trace is another program.
+            hint = "see the other checks: eager answers the padded input right, the trace does not"
+            causes = []
+        else:
+            hint = f"let {context.mask} keep padded positions out of every sum, mean, maximum, softmax and last position"
+            causes = self._causes(context, shorter, padded, (short, size)) or context.produced(mismatches[0].path)
         lengths = {str(length): kind for length, kind in tried.items()}
         return CheckResult.failed(
             self.name,
             Verdict.PADDING_UNSAFE,
-            *context.caused(findings, causes or context.produced(mismatches[0].path), hint=hint),
+            *context.caused(findings, causes, hint=hint),
             lengths=lengths,
             traced=size,
         )
 
-    def _causes(self, context: Context, shorter: Mapping[str, Any], padded: Mapping[str, Any]) -> list[Cause]:
+    def _leaks(self, context: Context, shorter: Mapping[str, Any], padded: Mapping[str, Any]) -> bool:
+        """Whether eager itself gives another answer at valid positions once the input is padded."""
+        try:
+            return bool(self._compare(context, context.eager(padded), context.eager(shorter)))
+        except Exception:  # noqa: BLE001 - eager refuses the padded input, which it would have to answer
+            return True
+
+    def _causes(
+        self, context: Context, shorter: Mapping[str, Any], padded: Mapping[str, Any], lengths: tuple[int, int]
+    ) -> list[Cause]:
         """The first operation whose result at valid positions is another one once the input is padded."""
         logs = []
         for inputs in (shorter, padded):
@@ -139,7 +153,7 @@ class Padding(Check):
                 finally:
                     context.restore()
             logs.append(log)
-        operation = first_difference(logs[0], logs[1], crop=True, at_start=context.pads_at_start, slack=1e-3)
+        operation = first_leak(*logs, lengths=lengths, at_start=context.pads_at_start, slack=1e-3)
         return [Cause(operation.line, "leaks at", f"in {operation.name}")] if operation and operation.line else []
 
 

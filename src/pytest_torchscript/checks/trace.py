@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..diagnosis.hints import hint_for, root_cause
+from ..diagnosis.hints import hint_for, root_cause, text_of
+from ..diagnosis.refused import refused_operation
 from ..result import CheckResult, Verdict
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
 from .base import Check, Context
@@ -40,11 +41,15 @@ class Trace(Check):
         return CheckResult.passed(self.name, findings=warnings, **metrics)
 
     def _finding(self, context: Context, error: TraceError) -> Any:
+        text = text_of(error.cause)
         line, where = error.line, "raised at"
+        if line is None:
+            # torch looks at some operations only once the forward has returned.
+            line = refused_operation(context.model, context.call, text)
+            context.restore()
         if line is None:
             # torch refused the outputs after forward had returned: the return is what to change.
             line, where = context.returned_at(), "returned at"
-        text = str(error.cause)
         return context.finding(
             root_cause(error.cause),
             line=line,
