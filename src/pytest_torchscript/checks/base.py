@@ -14,8 +14,9 @@ import torch
 
 from .. import source
 from ..diagnosis.cause import Cause, specialisation
-from ..diagnosis.hints import hint_for, root_cause, text_of
+from ..diagnosis.error_text import root_cause, text_of
 from ..diagnosis.lines import LineLog, first_line_where, last_return
+from ..diagnosis.remedies import remedy_for
 from ..nested import Mismatch, compare, tensors
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import GateSpec, Tolerance
@@ -206,9 +207,25 @@ class Context:
             details=details or {},
         )
 
-    def caused(self, findings: Iterable[Finding], causes: list[Cause], *, hint: str) -> tuple[Finding, ...]:
-        """``findings`` with the first cause on the first of them, and one further finding for each other cause."""
+    def advice(self, verdict: Verdict, *, error: str = "", lines: Iterable[source.Line] = ()) -> str | None:
+        """What the table of remedies says of a failure: by its error, or by the first line for which one is known."""
+        for line in lines or (None,):
+            remedy = remedy_for(verdict=verdict, error_text=error, line=line, conversions=self.conversions, model=self.model)
+            if remedy is not None:
+                return remedy.hint
+        return None
+
+    def caused(
+        self, findings: Iterable[Finding], causes: list[Cause], *, hint: str, verdict: Verdict | None = None, also: str = ""
+    ) -> tuple[Finding, ...]:
+        """``findings`` with the first cause on the first of them, and one further finding for each other cause.
+
+        ``hint`` holds where the table knows no remedy for ``verdict`` at these lines; ``also`` is said after either.
+        """
         found = list(findings)
+        if verdict is not None and causes:
+            hint = self.advice(verdict, lines=[cause.line for cause in causes]) or hint
+        hint += also
         if not causes:
             return (replace(found[0], hint=found[0].hint or hint), *found[1:])
         first, *others = causes
@@ -220,10 +237,10 @@ class Context:
             hint=found[0].hint or hint,
             details={**found[0].details, **({"cause": first.detail} if first.detail else {})},
         )
-        also = [
+        others_found = [
             self.finding(cause.detail or "the same specialisation", line=cause.line, where=cause.where) for cause in others[:2]
         ]
-        return (head, *found[1:], *also)
+        return (head, *found[1:], *others_found)
 
     def warned(self) -> list[Cause]:
         """The tracer's own warnings as causes: evidence where nothing better is known."""
@@ -262,11 +279,14 @@ class Context:
             hint="skip it with a reason, skip={...}, and report the model to pytest-torchscript",
         )
 
-    def failure(self, error: BaseException, *, path: str | None = None, where: str = "raised at") -> Finding:
+    def failure(
+        self, error: BaseException, *, verdict: Verdict | None = None, path: str | None = None, where: str = "raised at"
+    ) -> Finding:
         """A finding for an exception: its root cause, its line, its remedy."""
         text = text_of(error)
         line = source.innermost(source.traceback_frames(error.__traceback__)) or source.innermost(source.parse_stack(text))
-        return self.finding(root_cause(error), line=line, where=where, path=path, hint=hint_for(text))
+        remedy = remedy_for(verdict=verdict or "", error_text=text, line=line, model=self.model)
+        return self.finding(root_cause(error), line=line, where=where, path=path, hint=remedy.hint if remedy else None)
 
 
 def _output_values(graph: Any) -> list[Any]:

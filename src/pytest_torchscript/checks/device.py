@@ -39,12 +39,8 @@ class Device(Check):
             line = source.innermost(source.parse_stack(node.sourceRange())) if len(lines) < _MOST_NOTES else None
             if len(lines) < _MOST_NOTES:
                 lines.setdefault((text, line), (text, line))
-        notes = tuple(
-            context.finding(
-                text, line=line, where="pinned at", hint="register the tensor as a buffer, or create it on x.device"
-            )
-            for text, line in lines.values()
-        )
+        hint = context.advice(Verdict.DEVICE_PINNED)
+        notes = tuple(context.finding(text, line=line, where="pinned at", hint=hint) for text, line in lines.values())
         if not context.meta and torch.cuda.is_available():
             try:
                 error = self._move(context, "cuda")

@@ -36,7 +36,7 @@ class Eager(Check):
     @staticmethod
     def _refused(context: Context, error: Exception) -> Finding:
         """The model's own error; beyond what its config allows, the size is the likelier cause than what the error names."""
-        failure = context.failure(error)
+        failure = context.failure(error, verdict=Verdict.EAGER_FAILURE)
         sizes = context.dims.sizes(context.inputs)
         beyond = {dim: limit for dim, limit in context.limits.items() if sizes.get(dim, 0) > limit}
         if not beyond:
@@ -87,6 +87,7 @@ class Eager(Check):
             operation = first_difference(self._recorded(context), self._recorded(context), slack=0.0)
             line, where = (operation.line if operation else None), "first differs at"
             hint = "a trace repeats one random draw, or draws anew in every run: switch it off in eval mode"
+            hint = context.advice(Verdict.NON_DETERMINISTIC, lines=[line] if line else []) or hint
         else:
             line, where = next((line for _, line in state_writes(context) if line), None), "state written at"
             hint = "keep no state between calls: take it as an input, return it as an output"

@@ -54,14 +54,16 @@ class Equivalence(Check):
             for mismatch in mismatches
         ]
         hint = "let the forward do while tracing what it does in eager: no is_tracing() branch, no state kept in Python"
-        causes = self._causes(context) or self._written_constants(context) or context.produced(mismatches[0].path)
+        causes = self._causes(context) or self._written_constants(context) or self._causes(context, steps=True)
+        causes = causes or context.produced(mismatches[0].path)
         if not causes and (line := context.returned_at()) is not None:
             causes = [Cause(line, "returned at")]
-        return CheckResult.failed(self.name, Verdict.NOT_EQUIVALENT, *context.caused(findings, causes, hint=hint))
+        caused = context.caused(findings, causes, hint=hint, verdict=Verdict.NOT_EQUIVALENT)
+        return CheckResult.failed(self.name, Verdict.NOT_EQUIVALENT, *caused)
 
-    def _causes(self, context: Context) -> list[Cause]:
-        """Where the forward goes another way while it is traced."""
-        plain, tracing = LineLog(), LineLog()
+    def _causes(self, context: Context, *, steps: bool = False) -> list[Cause]:
+        """Where the forward goes another way while it is traced; with ``steps``, also within one line."""
+        plain, tracing = LineLog(steps=steps), LineLog(steps=steps)
         with quiet():
             try:
                 plain.record(lambda: context.call.run(context.model))

@@ -52,16 +52,13 @@ class Purity(Check):
         observed = dict(tensors(context.inputs))
         left = dict(tensors(given))
         changed = [path for path in {**observed, **left} if _changed(observed.get(path), left.get(path))]
-        return [
-            context.finding(
-                f"a call overwrites its input {path!r}" if path in observed else f"a call adds {path!r} to its input",
-                path=path,
-                line=self._overwritten_at(context, path, observed.get(path)),
-                where="written at",
-                hint="work on a copy of the input: clone(), or the operation without the trailing underscore",
-            )
-            for path in changed
-        ]
+        found = []
+        for path in changed:
+            message = f"a call overwrites its input {path!r}" if path in observed else f"a call adds {path!r} to its input"
+            line = self._overwritten_at(context, path, observed.get(path))
+            hint = context.advice(Verdict.SIDE_EFFECT, error=message)
+            found.append(context.finding(message, path=path, line=line, where="written at", hint=hint))
+        return found
 
     @staticmethod
     def _overwritten_at(context: Context, path: str, observed: torch.Tensor | None) -> source.Line | None:
@@ -77,13 +74,9 @@ class Purity(Check):
 
     @staticmethod
     def _written_state(context: Context, kind: str, name: str, line: source.Line | None) -> Finding:
-        return context.finding(
-            f"a call changes the {kind} {name!r}",
-            path=name,
-            line=line,
-            where="written at",
-            hint="return the new state as an output, and take the old one as an input",
-        )
+        message = f"a call changes the {kind} {name!r}"
+        hint = context.advice(Verdict.SIDE_EFFECT, error=message)
+        return context.finding(message, path=name, line=line, where="written at", hint=hint)
 
     def _history(self, context: Context, attributes: list[tuple[str, source.Line | None]]) -> list[Finding]:
         """Whether the answer to one input depends on another having been asked before."""
@@ -133,7 +126,7 @@ class Purity(Check):
             path=attributes[0][0] if attributes else None,
             line=next((line for _, line in attributes if line), None),
             where="written at",
-            hint="keep no state between calls: return it, or compute it anew",
+            hint=context.advice(Verdict.SIDE_EFFECT),
         )
 
 

@@ -256,11 +256,9 @@ class Shapes(Check):
         if not causes:
             mismatches = dim.probes[first].mismatches
             causes = context.warned() or (context.produced(mismatches[0].path) if mismatches else [])
-        hint = (
-            "keep the size in the graph: x.shape[i] without int(), len() or a Python loop; "
-            f'or let the model refuse other sizes and declare shapes={{"{dim.name}": "fixed"}}'
-        )
-        return list(context.caused(findings, causes, hint=hint))
+        hint = "keep the size in the graph: use x.shape[i] with tensor operations, and make no Python number of it"
+        fixed = f'; or let the model refuse other sizes and declare shapes={{"{dim.name}": "fixed"}}'
+        return list(context.caused(findings, causes, hint=hint, also=fixed, verdict=Verdict.SHAPE_SPECIALISED))
 
     def _wrong(self, context: Context, dim: _Dim, wrong: list[int], others: str) -> list[Finding]:
         """One finding an output leaf, with every size at which it is wrong."""
@@ -298,7 +296,8 @@ class Shapes(Check):
         verb = "refuses" if probe.kind == "raises" else "is silently wrong at"
         findings = [context.finding(f"the trace {verb} {names} together, though right at each alone: {what}")]
         causes = context.causes(self._inputs(context, sizes))
-        return list(context.caused(findings, causes, hint="take both sizes from x.shape inside the forward"))
+        hint = "take both sizes from x.shape inside the forward"
+        return list(context.caused(findings, causes, hint=hint, verdict=Verdict.SHAPE_SPECIALISED))
 
     @staticmethod
     def _details(dim: _Dim) -> dict[str, Any]:

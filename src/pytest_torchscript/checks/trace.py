@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..diagnosis.hints import hint_for, root_cause, text_of
+from ..diagnosis.error_text import root_cause, text_of
 from ..diagnosis.refused import refused_operation
 from ..result import CheckResult, Verdict
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
@@ -54,5 +54,6 @@ class Trace(Check):
             root_cause(error.cause),
             line=line,
             where=where,
-            hint=hint_for(text) or "make the forward a plain function of tensors; torch.jit.trace follows tensors only",
+            hint=context.advice(Verdict.UNTRACEABLE, error=text, lines=[line] if line else [])
+            or "make the forward a plain function of tensors; torch.jit.trace follows tensors only",
         )

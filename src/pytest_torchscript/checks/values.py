@@ -63,7 +63,8 @@ class Values(Check):
         if not causes and probe.mismatches:
             causes = context.produced(probe.mismatches[0].path)
         hint = "keep the decision in the graph: torch.where, masks or tensor operations instead of Python values"
-        return CheckResult.failed(self.name, Verdict.VALUE_SPECIALISED, *context.caused(findings, causes, hint=hint), **metrics)
+        caused = context.caused(findings, causes, hint=hint, verdict=Verdict.VALUE_SPECIALISED)
+        return CheckResult.failed(self.name, Verdict.VALUE_SPECIALISED, *caused, **metrics)
 
     def _probes(self, context: Context) -> Iterator[tuple[str, Mapping[str, Any]]]:
         observed = dict(tensors(context.inputs))

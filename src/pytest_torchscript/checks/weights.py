@@ -115,15 +115,9 @@ class Weights(Check):
             who = "the model" if name in by_model else "the trace"
             line = written_at(context, name)
             context.state.restore(thorough=True)
-            found.append(
-                context.finding(
-                    f"parameter {name!r} is overwritten when {who} is called",
-                    path=name,
-                    line=line,
-                    where="written at",
-                    hint="compute the changed weight without writing it back, or do it once before tracing",
-                )
-            )
+            message = f"parameter {name!r} is overwritten when {who} is called"
+            hint = context.advice(Verdict.WEIGHTS_CHANGED, error=message)
+            found.append(context.finding(message, path=name, line=line, where="written at", hint=hint))
         return found
 
 

@@ -20,18 +20,20 @@ __all__ = ["LineLog", "branch", "first_line_where", "last_return"]
 _MOST_EVENTS = 400_000
 
 
-_Event = tuple[str, int, str]
+_Event = tuple[Any, ...]
 
 
 class LineLog:
     """The executed lines outside torch and the standard library, in order.
 
-    ``events`` holds ``(file, line, function)`` for each line that ran, ``returns`` the same for each return. A call of a
+    ``events`` holds ``(file, line, function)`` for each line that ran, ``returns`` the same for each return. With ``steps``,
+    ``events`` holds each step of a line, with its place in the line's code: ``a if b else c`` parts within a line. A call of a
     function has a number, counted from 0: ``calls`` holds, for each event, the number of the call that it belongs to,
     ``callers`` the number of the call that made it (-1 for none), ``answers`` what kind of value it returned.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, steps: bool = False) -> None:
+        self.steps = steps
         self.events: list[_Event] = []
         self.returns: list[_Event] = []
         self.calls: list[int] = []
@@ -53,12 +55,13 @@ class LineLog:
             return None
         self.callers.append(self._running[-1] if self._running else -1)
         self._running.append(len(self.callers) - 1)
+        frame.f_trace_opcodes = self.steps
         return self._line
 
     def _line(self, frame: FrameType, event: str, value: Any) -> Any:
         entry = (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-        if event == "line" and self._running:
-            self.events.append(entry)
+        if event == ("opcode" if self.steps else "line") and self._running:
+            self.events.append((*entry, frame.f_lasti) if self.steps else entry)
             self.calls.append(self._running[-1])
         elif event == "return":
             self.returns.append(entry)
@@ -90,14 +93,14 @@ def branch(left: LineLog, right: LineLog, *, asked_by_caller: bool = False) -> s
         return None
     if index >= min(len(left.events), len(right.events)):
         # One of the runs ended there.
-        return source.Line(*left.events[index - 1])
+        return source.Line(*left.events[index - 1][:3])
     call = _parted_in(left, right, index)
     line = _last_line(left, call, index)
     while asked_by_caller and left.answers.get(call) is right.answers.get(call) is bool and left.callers[call] >= 0:
         call = left.callers[call]
         mine, theirs = left.lines_of(call), right.lines_of(call)
         parted = _first_other(mine, theirs)
-        line = source.Line(*mine[parted - 1]) if parted else _last_line(left, call, index)
+        line = source.Line(*mine[parted - 1][:3]) if parted else _last_line(left, call, index)
     return line
 
 
@@ -120,7 +123,7 @@ def _parted_in(left: LineLog, right: LineLog, index: int) -> int:
 def _last_line(log: LineLog, call: int, index: int) -> source.Line:
     """The last line that a call ran before event ``index``."""
     last = next(number for number in range(index - 1, -1, -1) if log.calls[number] == call)
-    return source.Line(*log.events[last])
+    return source.Line(*log.events[last][:3])
 
 
 def last_return(model: torch.nn.Module, log: LineLog) -> source.Line | None:
