@@ -136,6 +136,12 @@ class Unbiased(nn.Module):
         return x.std(1, unbiased=x.shape[1] > 8)  # guilty
 
 
+@example("option-without-a-name", "Untraceable")
+class AlignCorners(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode="linear", align_corners=x.shape[1] > 8)  # guilty
+
+
 @example("dictionary-by-size", "Untraceable")
 class Dictionary(nn.Module):
     def forward(self, x: Tensor) -> Tensor:

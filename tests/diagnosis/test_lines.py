@@ -168,6 +168,22 @@ def test_a_function_that_decides_itself_is_named(monkeypatch: pytest.MonkeyPatch
     assert line.function == "exporting_by_branch"
 
 
+def chooses(flag: bool) -> int:
+    total = 1
+    total += 2 if flag else 3  # guilty
+    return total
+
+
+def test_a_branch_within_a_line_is_found_by_steps() -> None:
+    """The lines are the same in both runs; what the line did is not."""
+    logs = {steps: [LineLog(steps=steps), LineLog(steps=steps)] for steps in (False, True)}
+    for pair in logs.values():
+        for log, flag in zip(pair, (True, False), strict=True):
+            log.record(partial(chooses, flag))
+    assert branch(*logs[False]) is None
+    assert {place(branch(*logs[True]))} == guilty_places((chooses,))
+
+
 # Recording
 
 

@@ -13,7 +13,7 @@ import itertools
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from pytest_torchscript.tracing.trace import TraceError, trace
 from ..corpus import guilty_places
 from . import remedy_corpus
 from .remedy_corpus import EXAMPLES, Example
+from .test_error_text import Bag, Leaking, Mixed, Texts, error_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_KIND = {remedy.kind: remedy for remedy in REMEDIES}
@@ -397,3 +398,49 @@ def test_what_is_unknown_has_no_remedy(tmp_path: Path) -> None:
     assert remedy_for(error_text="the flux compensator is empty") is None
     assert remedy_for(verdict="ShapeSpecialised", line=line_of("y = x.relu()", tmp_path)) is None
     assert remedy_for(verdict="Untraceable") is None
+
+
+# Looking a remedy up by an error's text
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("Encountering a dict at the output of the tracer", "return a tuple"),
+        ("Tracer cannot infer type of DynamicCache", "use_cache=False"),
+        ("Type 'Tuple[Tensor, NoneType]' cannot be understood by the tracer", "return tensors only"),
+        ("Cannot insert a Tensor that requires grad as a constant", "register it as nn.Parameter"),
+        ("Could not export Python function call 'Double'", "autograd.Function cannot be saved"),
+        ("shape '[2, 192]' is invalid for input of size 640", "take it from x.shape"),
+        ("index out of range in self", "vocabulary size and maximum length"),
+        ("The size of tensor a (5) must match the size of tensor b (3)", "take it from x.shape"),
+        ("Tensor.item() cannot be called on meta tensors", "torch.where or masks"),
+        ("unordered_map::at", "vmap"),
+        ("__init__() got an unexpected keyword argument 'torchscript'", "gone in transformers 5"),
+    ],
+)
+def test_a_known_symptom_has_a_remedy(message: str, words: str) -> None:
+    """One line that says what to change."""
+    hint = hint_for(message)
+    assert hint is not None
+    assert words in hint
+    assert "\n" not in hint
+
+
+@pytest.mark.parametrize("cls", [Leaking, Mixed, Texts, Bag])
+def test_the_errors_of_this_torch_are_known(cls: Callable[[], nn.Module]) -> None:
+    """The table follows what the installed torch says, word for word."""
+    assert hint_for(str(error_of(cls(), torch.ones(2, 64)))) is not None
+
+
+def test_an_unknown_symptom_has_no_remedy() -> None:
+    """Nothing is better than a wrong guess."""
+    assert hint_for("the flux compensator is empty") is None
+
+
+def test_a_stack_through_torchs_compiler_is_not_its_doing() -> None:
+    """Once it is loaded, torch's own functions pass through it; a module that it wraps is told as such."""
+    stack = "index out of range in self\n/site-packages/torch/_dynamo/eval_frame.py(1200): _fn\nmodel.py(3): forward"
+    assert "vocabulary" in str(hint_for(stack))
+    fx = "Detected that you are using FX to torch.jit.trace a dynamo-optimized function. This is not supported."
+    assert "before torch.compile wraps it" in str(hint_for(fx))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..diagnosis.merging import merged_dims, without_repeats
 from ..nested import Mismatch, compare
 from ..result import CheckResult, Finding, Status, Verdict
 from ..spec import ShapeContract
@@ -128,7 +129,9 @@ class Shapes(Check):
         metrics = {
             "dims": {dim.name: {"traced": dim.size, "probes": {str(s): k for s, k in dim.kinds.items()}} for dim in found}
         }
-        findings = [f for dim in found for f in self._judge(context, context.spec.shapes, dim, found)]
+        findings = merged_dims(self._judge(context, context.spec.shapes, dim, found) for dim in found)
+        if (values := context.results.get("values")) is not None:
+            findings = without_repeats(findings, values.findings)
         if together is not None and not findings:
             findings += self._judge_together(context, *together, found)
         if findings:

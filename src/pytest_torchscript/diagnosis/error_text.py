@@ -10,6 +10,8 @@ _MOST = 240
 _DUMP = re.compile(
     r"tensor\(|Parameter containing|(?<=output \d )\(|\[ \w*(Float|Double|Long|Int|Half|BFloat16|Bool)?Tensor|^\s*[-+\d.\[(]"
 )
+# torch's own file, and the request to report a bug, stand in front of what is wrong.
+_INTERNAL = re.compile(r"^\S+ INTERNAL ASSERT FAILED at \S+, please report a bug to PyTorch\. (?=\S)")
 # torch prints the whole output, however long, between its number and the reason.
 _OUTPUT = re.compile(r"(?P<which>output \d+) \(.*(?P<reason>cannot be understood by the tracer, [^\n]*)\Z", re.DOTALL)
 # Leading words torch adds around the cause in an error of the interpreter.
@@ -29,7 +31,7 @@ def root_cause(error: BaseException | str) -> str:
 
     torch prints whole weight matrices: the cause is in the first line, or in the last where TorchScript wraps it.
     """
-    text = text_of(error).strip()
+    text = _INTERNAL.sub("", text_of(error).strip())
     kind = "" if isinstance(error, str) else type(error).__name__
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:

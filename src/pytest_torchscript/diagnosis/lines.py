@@ -1,4 +1,4 @@
-"""Which lines of user and library code ran, in order: where two runs part is the branch.
+"""Which lines of user and library code ran, in order: the line at which two runs go different ways is the branch.
 
 Used after a failure only. ``sys.settrace`` costs a multiple of the run, and is put back as it was found.
 """
@@ -127,7 +127,7 @@ def _last_line(log: LineLog, call: int, index: int) -> source.Line:
 
 
 def last_return(model: torch.nn.Module, log: LineLog) -> source.Line | None:
-    """The return line of the model's own forward in a recorded run."""
+    """The line by which the model's own forward returned in a recorded run; None where it did not, or is not Python."""
     code = getattr(inspect.unwrap(type(model).forward), "__code__", None)
     if code is None:
         return None
@@ -139,8 +139,8 @@ def last_return(model: torch.nn.Module, log: LineLog) -> source.Line | None:
 def first_line_where(function: Callable[[], Any], changed: Callable[[], bool]) -> source.Line | None:
     """The line after which ``changed()`` first holds while ``function()`` runs; None if it never does.
 
-    The condition is looked at before every line outside torch: whatever made it true, a statement there or an operation
-    it called, ran in the line before.
+    The condition is looked at before every line outside torch. What made it true, a statement or an operation that it
+    called, ran in the line before.
     """
     last: list[tuple[str, int, str]] = []
     found: list[tuple[str, int, str]] = []
@@ -159,7 +159,7 @@ def first_line_where(function: Callable[[], Any], changed: Callable[[], bool]) -
     sys.settrace(call)
     try:
         function()
-    except Exception:  # noqa: BLE001, S110 - whoever asks knows that the run may fail
+    except Exception:  # noqa: BLE001, S110 - the run may fail; what it changed before counts
         pass
     finally:
         sys.settrace(before)

@@ -47,6 +47,11 @@ class Remedy:
 
 # A function of Python, math or NumPy, by itself or by the module's name: not a method, and not torch's.
 _PYTHON = r"(?<![\w.])(?:(?:math|np|numpy)\.)?"
+# An option of a torch function that is given something else than a constant.
+_OPTION = (
+    r"\b(?P<name>is_causal|keepdim|unbiased|ceil_mode|align_corners|count_include_pad|largest|descending)"
+    r"\s*=\s*(?!True\b|False\b|None\b|self\.|[\d=])"
+)
 _SHAPES = ("ShapeSpecialised",)
 _VALUES = ("ValueSpecialised",)
 
@@ -74,6 +79,7 @@ REMEDIES: tuple[Remedy, ...] = (
         kind="inputs-do-not-fit",
         verdicts=(_EAGER,),
         error=r"must match the (existing )?size|size of tensor|shapes cannot be multiplied|shape '\[.*\]' is invalid"
+        r"|Sizes of tensors must match|Expected size for"
         r"|to have \d+ channels|expected \d+ channels|[Gg]iven normalized_shape|size mismatch",
         cause="the sizes of the inputs are not those that the model was made for",
         hint="the inputs do not fit the model: compare their sizes with those of the weights or constants at this line",
@@ -144,6 +150,18 @@ REMEDIES: tuple[Remedy, ...] = (
         "with torch.where",
         before="x.std(1, unbiased=x.shape[1] > 8)",
         after="torch.where(torch.as_tensor(x.shape[1]) > 8, x.std(1, unbiased=True), x.std(1, unbiased=False))",
+        source="pytorch/pytorch#108108",
+    ),
+    Remedy(
+        kind="option-without-a-name",
+        error=r"invalid combination of arguments - got",
+        line=_OPTION,
+        cause="an option is fixed when the trace is made, and {name}= depends on a size here",
+        hint="an option that depends on a size cannot be traced: give {name}= a constant, or compute both and select "
+        "with torch.where",
+        before='F.interpolate(x, scale_factor=2.0, mode="linear", align_corners=x.shape[1] > 8)',
+        after='torch.where(torch.as_tensor(x.shape[1]) > 8, F.interpolate(x, scale_factor=2.0, mode="linear", '
+        'align_corners=True), F.interpolate(x, scale_factor=2.0, mode="linear", align_corners=False))',
         source="pytorch/pytorch#108108",
     ),
     Remedy(
@@ -338,8 +356,8 @@ REMEDIES: tuple[Remedy, ...] = (
     # An answer that differs from call to call
     Remedy(
         kind="dropout-always-on",
-        verdicts=("NonDeterministic", "NotEquivalent"),
-        line=r"dropout\d?d?\(",
+        verdicts=("NonDeterministic",),
+        line=r"(?:F|functional|torch)\.\w*dropout\w*\(|dropout_p=",
         cause="a functional dropout drops in eval mode too, unless training= says otherwise",
         hint="a functional dropout is on in eval mode too: give it training=self.training, or use nn.Dropout",
         before="F.dropout(x, 0.5)",
@@ -499,8 +517,7 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy(
         kind="option-by-bool",
         verdicts=_SHAPES,
-        line=r"\b(?P<name>is_causal|keepdim|unbiased|ceil_mode|align_corners|count_include_pad|largest|descending)"
-        r"\s*=\s*(?!True\b|False\b|None\b|self\.|[\d=])",
+        line=_OPTION,
         cause="an option is fixed when the trace is made, and {name}= depends on a size here",
         hint="{name}= is fixed when the trace is made: give it a constant, pass a mask for is_causal=, or compute both and "
         "select with torch.where",
