@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -185,3 +186,65 @@ def test_a_scripted_function_has_a_place_without_a_function() -> None:
 def test_a_place_in_a_saved_program_is_nobodys_line() -> None:
     """torch wrote that code, and there is no such file."""
     assert source.is_foreign("code/__torch__/tests/model.py")
+
+
+# Statements
+
+
+CODE = """
+@cached
+def forward(
+    self,
+    x,
+):
+    if (
+        x.sum() > 0
+    ):
+        y = torch.tensor(
+            [x.shape[1],
+             1]
+        )
+    return y
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "statement"),
+    [
+        (8, "if ( x.sum() > 0 ):"),
+        (11, "y = torch.tensor( [x.shape[1], 1] )"),
+        (13, "y = torch.tensor( [x.shape[1], 1] )"),
+        (14, "return y"),
+        (4, "def forward( self, x, ):"),
+    ],
+)
+def test_a_statement_is_read_whole(tmp_path: Path, line: int, statement: str) -> None:
+    """On one line, whichever of its lines is asked for; of a compound statement the head."""
+    path = tmp_path / "code.py"
+    path.write_text(CODE, encoding="utf-8")
+    assert Line(str(path), line).statement == statement
+
+
+def test_a_file_that_cannot_be_parsed_has_lines_alone(tmp_path: Path) -> None:
+    """A template, or a file of another Python, or none at all."""
+    path = tmp_path / "code.py"
+    path.write_text("if x\n  y = 1\n", encoding="utf-8")
+    assert Line(str(path), 2).statement == "y = 1"
+    assert Line(str(tmp_path / "gone.py"), 2).statement == ""
+
+
+@functools.lru_cache
+def table(length: int) -> int:
+    return length
+
+
+def uses(length: int) -> int:
+    return table(length) + len(str(length))
+
+
+def test_the_cached_functions_that_a_line_calls_are_known() -> None:
+    """By the names of the line's own module; other functions are not looked at."""
+    line = uses.__code__.co_firstlineno + 1
+    assert source.cached_functions(Line(HERE, line)) == ["table"]
+    assert source.cached_functions(Line(HERE, 1)) == []
+    assert source.cached_functions(Line("/nowhere/at/all.py", 1)) == []

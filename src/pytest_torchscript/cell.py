@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from . import source
-from .diagnosis.hints import hint_for, root_cause, text_of
+from .diagnosis.error_text import root_cause, text_of
 from .diagnosis.lines import LineLog, last_return
+from .diagnosis.remedies import remedy_for
 from .nested import Mismatch, compare, tensors
-from .result import Finding
+from .result import Finding, Verdict
 from .spec import GateSpec, Tolerance
 from .subject.call import Call
 from .subject.fresh import FreshValues
@@ -168,11 +169,14 @@ class Cell:
             details=details or {},
         )
 
-    def failure(self, error: BaseException, *, path: str | None = None, where: str = "raised at") -> Finding:
+    def failure(
+        self, error: BaseException, *, verdict: Verdict | None = None, path: str | None = None, where: str = "raised at"
+    ) -> Finding:
         """A finding for an exception: its root cause, its line, its remedy."""
         text = text_of(error)
         line = source.innermost(source.traceback_frames(error.__traceback__)) or source.innermost(source.parse_stack(text))
-        return self.finding(root_cause(error), line=line, where=where, path=path, hint=hint_for(text))
+        remedy = remedy_for(verdict=verdict or "", error_text=text, line=line, model=self.model)
+        return self.finding(root_cause(error), line=line, where=where, path=path, hint=remedy.hint if remedy else None)
 
     def returned_at(self) -> source.Line | None:
         """The line by which the model's own forward returns."""

@@ -3,29 +3,62 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from . import source
 from .cell import Cell
 from .diagnosis.cause import Cause, specialisation
-from .diagnosis.hints import root_cause
+from .diagnosis.error_text import root_cause
 from .diagnosis.lines import first_line_where
+from .diagnosis.remedies import remedy_for
 from .nested import tensors
-from .result import Finding
+from .result import Finding, Verdict
+from .tracing.conversions import Conversion
 from .tracing.program import produced_at
 from .tracing.trace import Traced, quiet
 
-__all__ = ["caused", "causes_at", "not_carried_out", "produced", "state_writes", "warned", "written_at"]
+__all__ = ["advice", "caused", "causes_at", "not_carried_out", "produced", "state_writes", "warned", "written_at"]
 
 _MOST_CAUSES = 3
 _MOST_LINES = 4
 
 
-def caused(cell: Cell, findings: Iterable[Finding], causes: list[Cause], *, hint: str) -> tuple[Finding, ...]:
-    """``findings`` with the first cause on the first of them, and one further finding for each other cause."""
+def advice(
+    cell: Cell,
+    verdict: Verdict,
+    *,
+    error: str = "",
+    lines: Iterable[source.Line] = (),
+    conversions: Sequence[Conversion] = (),
+) -> str | None:
+    """What the table of remedies says of a failure: by its error, or by the first line for which one is known."""
+    for line in lines or (None,):
+        remedy = remedy_for(verdict=verdict, error_text=error, line=line, conversions=conversions, model=cell.model)
+        if remedy is not None:
+            return remedy.hint
+    return None
+
+
+def caused(
+    cell: Cell,
+    findings: Iterable[Finding],
+    causes: list[Cause],
+    *,
+    hint: str,
+    verdict: Verdict | None = None,
+    conversions: Sequence[Conversion] = (),
+    also: str = "",
+) -> tuple[Finding, ...]:
+    """``findings`` with the first cause on the first of them, and one further finding for each other cause.
+
+    ``hint`` holds where the table of remedies has none for ``verdict`` at these lines; ``also`` is said after either.
+    """
     found = list(findings)
+    if verdict is not None and causes:
+        hint = advice(cell, verdict, lines=[cause.line for cause in causes], conversions=conversions) or hint
+    hint += also
     if not causes:
         return (replace(found[0], hint=found[0].hint or hint), *found[1:])
     first, *others = causes
@@ -37,11 +70,11 @@ def caused(cell: Cell, findings: Iterable[Finding], causes: list[Cause], *, hint
         hint=found[0].hint or hint,
         details={**found[0].details, **({"cause": first.detail} if first.detail else {})},
     )
-    also = [
+    more = [
         cell.finding(cause.detail or "the same specialisation", line=cause.line, where=cause.where)
         for cause in others[: _MOST_CAUSES - 1]
     ]
-    return (head, *found[1:], *also)
+    return (head, *found[1:], *more)
 
 
 def causes_at(cell: Cell, inputs: Mapping[str, Any]) -> list[Cause]:

@@ -18,7 +18,8 @@ from . import checks
 from .cell import Cell
 from .checks import Evidence
 from .cost import with_buckets
-from .diagnosis.hints import hint_for, root_cause
+from .diagnosis.error_text import root_cause
+from .diagnosis.remedies import hint_for
 from .errors import SubjectError
 from .nested import describe, tensors
 from .prepare import call_of, prepared

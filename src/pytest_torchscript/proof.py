@@ -17,7 +17,7 @@ from .checks import Evidence
 from .checks.base import META
 from .cost import counted
 from .diagnosis.cause import Cause
-from .diagnosis.hints import root_cause
+from .diagnosis.error_text import root_cause
 from .errors import GateError
 from .explain import not_carried_out, produced
 from .nested import clone, tensors

@@ -6,17 +6,19 @@ innermost one that is not torch's, not the standard library's and not this packa
 
 from __future__ import annotations
 
+import ast
 import functools
 import linecache
 import os
 import re
+import sys
 import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 
-__all__ = ["Line", "frames", "innermost", "is_foreign", "parse_stack", "relative", "traceback_frames"]
+__all__ = ["Line", "cached_functions", "frames", "innermost", "is_foreign", "parse_stack", "relative", "traceback_frames"]
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _STDLIB = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
@@ -41,6 +43,37 @@ class Line:
     def text(self) -> str:
         """The line as written, stripped; empty when the file cannot be read."""
         return linecache.getline(self.file, self.line).strip()
+
+    @property
+    def statement(self) -> str:
+        """The whole statement of the line, on one line, or the head of a compound one; else the text of the line alone."""
+        found = [span for span in _statements(self.file) if span[0] <= self.line <= span[1]]
+        first, last = max(found, default=(self.line, self.line))
+        lines = (linecache.getline(self.file, number).strip() for number in range(first, last + 1))
+        return " ".join(line for line in lines if line)
+
+
+@functools.lru_cache(maxsize=64)
+def _statements(file: str) -> tuple[tuple[int, int], ...]:
+    """The first and last line of each statement of a file, of a compound one without its body."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError, RecursionError):
+        return ()
+    spans = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.stmt, ast.ExceptHandler)):
+            body = getattr(node, "body", None)
+            last = max(body[0].lineno - 1, node.lineno) if body else node.end_lineno or node.lineno
+            spans.append((node.lineno, last))
+    return tuple(spans)
+
+
+def cached_functions(line: Line) -> list[str]:
+    """The functions under ``functools.cache`` or ``lru_cache`` that a line calls by a name of its module."""
+    module = next((found for found in list(sys.modules.values()) if getattr(found, "__file__", None) == line.file), None)
+    called = dict.fromkeys(re.findall(r"\b([A-Za-z_]\w*)\(", line.statement))
+    return [name for name in called if hasattr(getattr(module, name, None), "cache_info")]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_torchscript import gate
-from pytest_torchscript.diagnosis.hints import hint_for
+from pytest_torchscript.diagnosis.remedies import hint_for
 from pytest_torchscript.result import CheckResult, Status
 from pytest_torchscript.spec import GateSpec, parse_arguments
 

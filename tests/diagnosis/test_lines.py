@@ -93,6 +93,97 @@ def test_runs_that_share_no_line_have_no_branch() -> None:
     assert branch(LineLog(), LineLog()) is None
 
 
+# Helpers
+
+TRACING = False
+
+
+def tracing() -> bool:
+    return TRACING
+
+
+def exporting() -> bool:
+    return tracing()
+
+
+def exporting_by_branch() -> bool:
+    if tracing():  # noqa: SIM103 - the branch is what the test is about
+        return True
+    return False
+
+
+def asks(helper: Callable[[], bool]) -> int:
+    total = 1
+    if helper():  # guilty
+        total += 1
+    return total
+
+
+def asks_early(helper: Callable[[], bool]) -> int:
+    flag = helper()
+    total = 1
+    if flag:  # guilty
+        total += 1
+    return total
+
+
+def asks_in_passing(helper: Callable[[], bool]) -> int:
+    total = 1
+    total += 2 if helper() else 3  # guilty
+    return total
+
+
+def asked_twice(monkeypatch: pytest.MonkeyPatch, work: Callable[[], int], *, asked_by_caller: bool) -> Any:
+    """The branch between a run in eager and one in which the helpers say that it is traced."""
+    plain = log_of(work)
+    monkeypatch.setattr(sys.modules[__name__], "TRACING", True)
+    return branch(plain, log_of(work), asked_by_caller=asked_by_caller)
+
+
+@pytest.mark.parametrize("asked_by_caller", [False, True])
+@pytest.mark.parametrize("helper", [tracing, exporting])
+@pytest.mark.parametrize("caller", [asks, asks_early])
+def test_a_helper_that_ran_alike_is_left_for_its_caller(
+    monkeypatch: pytest.MonkeyPatch, caller: Any, helper: Any, asked_by_caller: bool
+) -> None:
+    """The lines of a question are the same in both runs; its answer is used in the function that asked."""
+    line = asked_twice(monkeypatch, lambda: caller(helper), asked_by_caller=asked_by_caller)
+    assert {place(line)} == guilty_places((caller,))
+
+
+@pytest.mark.parametrize("caller", [asks, asks_early, asks_in_passing])
+def test_a_helper_that_answers_by_a_branch_is_left_on_request(monkeypatch: pytest.MonkeyPatch, caller: Any) -> None:
+    """The runs part in the helper, which gives a bool in both: the branch is that of its caller."""
+    line = asked_twice(monkeypatch, lambda: caller(exporting_by_branch), asked_by_caller=True)
+    assert {place(line)} == guilty_places((caller,))
+
+
+def test_a_function_that_decides_itself_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gives no bool is no question: its own branch is named, with and without the request."""
+    line = asked_twice(monkeypatch, lambda: asks(tracing) + 1, asked_by_caller=True)
+    assert {place(line)} == guilty_places((asks,))
+    monkeypatch.setattr(sys.modules[__name__], "TRACING", False)
+    line = asked_twice(monkeypatch, lambda: asks(exporting_by_branch), asked_by_caller=False)
+    assert line is not None
+    assert line.function == "exporting_by_branch"
+
+
+def chooses(flag: bool) -> int:
+    total = 1
+    total += 2 if flag else 3  # guilty
+    return total
+
+
+def test_a_branch_within_a_line_is_found_by_steps() -> None:
+    """The lines are the same in both runs; what the line did is not."""
+    logs = {steps: [LineLog(steps=steps), LineLog(steps=steps)] for steps in (False, True)}
+    for pair in logs.values():
+        for log, flag in zip(pair, (True, False), strict=True):
+            log.record(partial(chooses, flag))
+    assert branch(*logs[False]) is None
+    assert {place(branch(*logs[True]))} == guilty_places((chooses,))
+
+
 # Recording
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_torchscript.diagnosis.ops import OperationLog, crop_to, first_difference, first_non_finite
+from pytest_torchscript.diagnosis.ops import Operation, OperationLog, crop_to, first_difference, first_leak, first_non_finite
 
 from ..corpus import guilty_places
 
@@ -196,3 +196,124 @@ def test_the_memory_of_a_record_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     """Beyond the limit no more operations are kept, so that a large model is still judged."""
     monkeypatch.setattr("pytest_torchscript.diagnosis.ops._MOST_BYTES", 1)
     assert len(log_of(lambda: pooled(X)).operations) == 1
+
+
+# Padding
+
+ROWS, VALID, FULL, WIDTH = 2, 5, 8, 4
+FEATURES = torch.randn(ROWS, VALID, WIDTH, generator=torch.Generator().manual_seed(1))
+WEIGHT = torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(2))
+
+
+def padded_with(value: float, *, at_start: bool = False) -> Tensor:
+    padding = torch.full((ROWS, FULL - VALID, WIDTH), value)
+    return torch.cat([padding, FEATURES] if at_start else [FEATURES, padding], 1)
+
+
+def mask_of(x: Tensor, *, at_start: bool = False) -> Tensor:
+    mask = torch.ones(ROWS, x.shape[1])
+    if x.shape[1] == FULL:
+        mask[:, : FULL - VALID] = 1 - mask[:, : FULL - VALID] if at_start else 1
+        mask[:, VALID:] = mask[:, VALID:] if at_start else 0
+    return mask
+
+
+def leak_of(function: Callable[[Tensor, Tensor], Tensor], *, at_start: bool = False) -> Operation | None:
+    """The leak of a function of features and mask, between five positions and the same padded to eight."""
+    long = padded_with(0.5, at_start=at_start)
+    short_log = log_of(lambda: function(FEATURES, mask_of(FEATURES)))
+    long_log = log_of(lambda: function(long, mask_of(long, at_start=at_start)))
+    return first_leak(short_log, long_log, lengths=(VALID, FULL), at_start=at_start)
+
+
+def attend(x: Tensor, mask: Tensor) -> Tensor:
+    scores = x @ x.transpose(1, 2)
+    if not bool(mask.all()):
+        bias = (1 - mask[:, None, :]) * -1e9
+        scores = scores + bias
+    return scores.softmax(-1) @ x
+
+
+def attend_then_pool(x: Tensor, mask: Tensor) -> Tensor:
+    y = attend(x, mask)
+    z = y.mean(1)  # guilty
+    return z * 2
+
+
+def rows_as_one_axis(x: Tensor, mask: Tensor) -> Tensor:
+    y = x.reshape(-1, WIDTH) @ WEIGHT
+    z = y.view(x.shape[0], x.shape[1], WIDTH) + 1
+    return z * z.mean(1, keepdim=True)  # guilty
+
+
+def positions_as_one_axis(x: Tensor, mask: Tensor) -> Tensor:
+    y = x.transpose(0, 1).reshape(-1, WIDTH) @ WEIGHT
+    z = y.view(x.shape[1], x.shape[0], WIDTH).transpose(0, 1)
+    return z.cumsum(1).flip(1).cumsum(1)  # guilty
+
+
+def distances(x: Tensor, mask: Tensor) -> Tensor:
+    length = x.shape[1]
+    far = torch.arange(length - 1, -length, -1)
+    table = far.abs() * 0.1
+    place = torch.arange(length)
+    bias = table[place[:, None] - place[None, :] + length - 1]
+    scores = x @ x.transpose(1, 2) - bias + (1 - mask[:, None, :]) * -1e9
+    return scores.softmax(-1) @ x
+
+
+def distances_then_pool(x: Tensor, mask: Tensor) -> Tensor:
+    y = distances(x, mask)
+    return y - y.mean(1, keepdim=True)  # guilty
+
+
+def write_then_pool(x: Tensor, mask: Tensor) -> Tensor:
+    y = x * 1
+    y[:, 0] = x.sum(1)  # guilty
+    return y
+
+
+def test_a_leak_is_found_where_one_run_leaves_the_mask_out() -> None:
+    """Operations that only the padded run calls are no leak, and those after them are compared all the same."""
+    assert {place(leak_of(attend_then_pool))} == guilty_places((attend_then_pool,))
+
+
+def test_what_keeps_padding_out_leaks_nowhere() -> None:
+    """No line is named where both runs return the same at valid positions."""
+    assert leak_of(attend) is None
+    assert leak_of(distances) is None
+
+
+@pytest.mark.parametrize("function", [rows_as_one_axis, positions_as_one_axis])
+def test_rows_and_positions_on_one_axis_are_compared_position_by_position(function: Any) -> None:
+    """A view as one axis, rows first or positions first, mixes no positions; the operation that does so is named."""
+    assert {place(leak_of(function))} == guilty_places((function,))
+
+
+def test_a_difference_that_goes_nowhere_is_no_leak() -> None:
+    """A table of distances has other entries at its start for another length, and is read at other places."""
+    assert {place(leak_of(distances_then_pool))} == guilty_places((distances_then_pool,))
+
+
+def test_a_leak_by_writing_into_a_tensor_is_found() -> None:
+    """An assignment to a part of a tensor is an operation too."""
+    assert {place(leak_of(write_then_pool))} == guilty_places((write_then_pool,))
+
+
+@pytest.mark.parametrize("function", [attend_then_pool, rows_as_one_axis])
+def test_a_leak_of_padding_at_the_start_is_found(function: Any) -> None:
+    """The valid positions are the last ones then."""
+    assert {place(leak_of(function, at_start=True))} == guilty_places((function,))
+
+
+def test_without_a_compared_output_the_first_difference_is_named() -> None:
+    """A run that returns what no operation made still shows where the two runs differ."""
+    logs = [log_of(lambda x=x: [pooled(x), None][1]) for x in (FEATURES, padded_with(0.5))]  # type: ignore[misc]
+    assert {place(first_leak(*logs, lengths=(VALID, FULL)))} == guilty_places((pooled,))
+
+
+def test_an_operation_knows_whose_results_it_was_given() -> None:
+    """By number; the ends are the operations whose results the run returned."""
+    log = log_of(lambda: (X * 2) + (X * 3))
+    assert [operation.sources for operation in log.operations] == [(), (), (0, 1)]
+    assert log.ends == (2,)

@@ -14,7 +14,7 @@ FOLDER = Path(targets.__file__).resolve().parent
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.py"))
 
 SHARED = {"base", "deployment"}
-PACKAGE = {"errors", "nested", "result", "source", "diagnosis.hints", "diagnosis.ops"}
+PACKAGE = {"errors", "nested", "result", "source", "diagnosis.error_text", "diagnosis.remedies", "diagnosis.ops"}
 INNER = {
     "_C",
     "ShapeEnv",

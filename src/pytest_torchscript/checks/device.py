@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..cell import Cell
+from ..explain import advice
 from ..nested import compare, map_tensors
 from ..result import Finding, Verdict
 from ..spec import Tolerance
@@ -48,7 +49,7 @@ class Device(Check):
 def _notes(cell: Cell, pins: list[Pin]) -> list[Finding]:
     """The first few pins, each text once a line; torch is asked for the lines of these alone."""
     places = dict.fromkeys((pin.text, pin.line) for pin in itertools.islice(pins, _MOST_NOTES))
-    hint = "register the tensor as a buffer, or create it on x.device"
+    hint = advice(cell, Verdict.DEVICE_PINNED)
     return [cell.finding(text, line=line, where="pinned at", hint=hint) for text, line in places]
 
 

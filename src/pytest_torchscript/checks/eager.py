@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..cell import Cell
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
-from ..explain import state_writes
+from ..explain import advice, state_writes
 from ..nested import Mismatch, describe, leaves, nan_free, numbers
 from ..result import Finding, Verdict
 from .base import Check, Evidence, Found
@@ -49,6 +49,7 @@ class Eager(Check):
             operation = first_difference(_recorded(cell), _recorded(cell), slack=0.0)
             line, where = (operation.line if operation else None), "first differs at"
             hint = "a trace repeats one random draw, or draws anew in every run: switch it off in eval mode"
+            hint = advice(cell, Verdict.NON_DETERMINISTIC, lines=[line] if line else []) or hint
         else:
             line, where = next((line for _, line in state_writes(cell) if line), None), "state written at"
             hint = "keep no state between calls: take it as an input, return it as an output"
@@ -69,7 +70,7 @@ class Eager(Check):
 
 def _refused(cell: Cell, error: Exception) -> Finding:
     """The model's own error; beyond what its config allows, the size is the likelier cause than what the error names."""
-    failure = cell.failure(error)
+    failure = cell.failure(error, verdict=Verdict.EAGER_FAILURE)
     sizes = cell.dims.sizes(cell.inputs)
     beyond = {dim: limit for dim, limit in cell.limits.items() if sizes.get(dim, 0) > limit}
     if not beyond:

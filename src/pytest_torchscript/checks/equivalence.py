@@ -56,17 +56,17 @@ class Equivalence(Check):
             )
             for mismatch in mismatches
         ]
-        causes = _branches(cell) or _written_constants(evidence)
+        causes = _branches(cell) or _written_constants(evidence) or _branches(cell, steps=True)
         if not causes and evidence.traced is not None:
             causes = produced(evidence.traced, evidence.expected, mismatches[0].path)
         if not causes and (line := cell.returned_at()) is not None:
             causes = [Cause(line, "returned at")]
-        return self.failed(Verdict.NOT_EQUIVALENT, *caused(cell, findings, causes, hint=_HINT))
+        return self.failed(Verdict.NOT_EQUIVALENT, *caused(cell, findings, causes, hint=_HINT, verdict=Verdict.NOT_EQUIVALENT))
 
 
-def _branches(cell: Cell) -> list[Cause]:
-    """Where the forward goes another way while it is traced."""
-    plain, tracing = LineLog(), LineLog()
+def _branches(cell: Cell, *, steps: bool = False) -> list[Cause]:
+    """Where the forward goes another way while it is traced; with ``steps``, also within one line."""
+    plain, tracing = LineLog(steps=steps), LineLog(steps=steps)
     try:
         with cell.trying():
             plain.record(lambda: cell.call.run(cell.model))
@@ -74,7 +74,7 @@ def _branches(cell: Cell) -> list[Cause]:
             tracing.record(lambda: graph_of(cell.model, cell.call))
     except Exception:  # noqa: BLE001 - no line to name then
         return []
-    parted = branch(plain, tracing)
+    parted = branch(plain, tracing, asked_by_caller=True)
     return [Cause(parted, "branches at", "goes another way while tracing")] if parted else []
 
 

@@ -11,7 +11,7 @@ from torch.testing._comparison import default_tolerances
 
 from ..cell import Cell
 from ..diagnosis.cause import Cause
-from ..diagnosis.ops import OperationLog, crop_to, first_difference
+from ..diagnosis.ops import OperationLog, crop_to, first_leak
 from ..explain import caused, produced
 from ..nested import Mismatch, compare, map_tensors, nan_free, tensors
 from ..result import Verdict
@@ -63,12 +63,12 @@ class Padding(Check):
             mismatches = _compared(cell, actual, expected)
             tried[str(short)] = "wrong" if mismatches else "equal"
             if mismatches:
-                return self._leaks(cell, evidence, mismatches, pair, tried)
+                return self._unsafe(cell, evidence, mismatches, pair, tried)
         if "equal" not in tried.values():
             return self.skipped(f"eager refuses shorter inputs ({', '.join(tried)})")
         return self.passed(lengths=tried, traced=size)
 
-    def _leaks(
+    def _unsafe(
         self, cell: Cell, evidence: Evidence, mismatches: list[Mismatch], pair: _Pair, tried: Mapping[str, str]
     ) -> Found:
         findings = [
@@ -79,10 +79,15 @@ class Padding(Check):
             )
             for mismatch in mismatches
         ]
-        causes = _causes(cell, pair)
-        if not causes and evidence.traced is not None:
-            causes = produced(evidence.traced, evidence.expected, mismatches[0].path)
-        hint = f"let {cell.mask} keep padded positions out of every sum, mean, maximum, softmax and last position"
+        if _leaks(cell, pair):
+            hint = f"let {cell.mask} keep padded positions out of every sum, mean, maximum, softmax and last position"
+            causes = _causes(cell, pair)
+            if not causes and evidence.traced is not None:
+                causes = produced(evidence.traced, evidence.expected, mismatches[0].path)
+        else:
+            # The model itself keeps padding out, so no line of it lets padding in: the trace is another program.
+            hint = "see the other checks: eager answers the padded input right, the trace does not"
+            causes = []
         found = caused(cell, findings, causes, hint=hint)
         return self.failed(Verdict.PADDING_UNSAFE, *found, lengths=tried, traced=pair.size)
 
@@ -146,6 +151,14 @@ def _widened(expected: Any) -> Tolerance:
     return Tolerance(rtol=_SLACK * max(rtol for rtol, _ in pairs), atol=_SLACK * max(atol for _, atol in pairs))
 
 
+def _leaks(cell: Cell, pair: _Pair) -> bool:
+    """Whether eager itself gives another answer at valid positions once the input is padded."""
+    try:
+        return bool(_compared(cell, cell.eager(pair.padded), cell.eager(pair.shorter)))
+    except Exception:  # noqa: BLE001 - eager refuses the padded input, which it would have to answer
+        return True
+
+
 def _causes(cell: Cell, pair: _Pair) -> list[Cause]:
     """The first operation whose result at valid positions is another one once the input is padded."""
     logs = []
@@ -157,5 +170,5 @@ def _causes(cell: Cell, pair: _Pair) -> list[Cause]:
         except Exception:  # noqa: BLE001 - no line to name then
             return []
         logs.append(log)
-    operation = first_difference(logs[0], logs[1], crop=True, at_start=cell.pads_at_start, slack=1e-3)
+    operation = first_leak(*logs, lengths=(pair.short, pair.size), at_start=cell.pads_at_start, slack=1e-3)
     return [Cause(operation.line, "leaks at", f"in {operation.name}")] if operation and operation.line else []

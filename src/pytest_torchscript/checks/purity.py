@@ -10,7 +10,7 @@ import torch
 from .. import source
 from ..cell import Cell
 from ..diagnosis.lines import first_line_where
-from ..explain import state_writes
+from ..explain import advice, state_writes
 from ..nested import clone, identical, nan_free, tensors
 from ..probing.axes import probed_dims
 from ..result import Finding, Verdict
@@ -57,16 +57,13 @@ def _overwritten_inputs(cell: Cell) -> list[Finding]:
     observed = dict(tensors(cell.inputs))
     left = dict(tensors(given))
     changed = [path for path in {**observed, **left} if _changed(observed.get(path), left.get(path))]
-    return [
-        cell.finding(
-            f"a call overwrites its input {path!r}" if path in observed else f"a call adds {path!r} to its input",
-            path=path,
-            line=_overwritten_at(cell, path, observed.get(path)),
-            where="written at",
-            hint="work on a copy of the input: clone(), or the operation without the trailing underscore",
-        )
-        for path in changed
-    ]
+    found = []
+    for path in changed:
+        message = f"a call overwrites its input {path!r}" if path in observed else f"a call adds {path!r} to its input"
+        line = _overwritten_at(cell, path, observed.get(path))
+        hint = advice(cell, Verdict.SIDE_EFFECT, error=message)
+        found.append(cell.finding(message, path=path, line=line, where="written at", hint=hint))
+    return found
 
 
 def _overwritten_at(cell: Cell, path: str, observed: torch.Tensor | None) -> source.Line | None:
@@ -77,13 +74,9 @@ def _overwritten_at(cell: Cell, path: str, observed: torch.Tensor | None) -> sou
 
 
 def _written_state(cell: Cell, kind: str, name: str, line: source.Line | None) -> Finding:
-    return cell.finding(
-        f"a call changes the {kind} {name!r}",
-        path=name,
-        line=line,
-        where="written at",
-        hint="return the new state as an output, and take the old one as an input",
-    )
+    message = f"a call changes the {kind} {name!r}"
+    hint = advice(cell, Verdict.SIDE_EFFECT, error=message)
+    return cell.finding(message, path=name, line=line, where="written at", hint=hint)
 
 
 def _history(cell: Cell, evidence: Evidence, attributes: _Writes) -> list[Finding]:
@@ -162,7 +155,7 @@ def _by_attributes(cell: Cell, message: str, attributes: _Writes) -> Finding:
         path=attributes[0][0] if attributes else None,
         line=next((line for _, line in attributes if line), None),
         where="written at",
-        hint="keep no state between calls: return it, or compute it anew",
+        hint=advice(cell, Verdict.SIDE_EFFECT),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..cell import Cell
 from ..diagnosis.cause import Cause
+from ..diagnosis.merging import merged_dims
 from ..explain import caused, causes_at, produced, warned
 from ..nested import Mismatch
 from ..probing.explore import Explored, Factor, explored
@@ -65,7 +66,7 @@ class _Judged:
     found: Explored
 
     def findings(self) -> list[Finding]:
-        alone = [finding for dim in self.found.sizes for finding in self._alone(dim)]
+        alone = merged_dims(self._alone(dim) for dim in self.found.sizes)
         return alone or [finding for factor in self.found.together for finding in self._together(factor)]
 
     def notes(self) -> list[Finding]:
@@ -91,11 +92,13 @@ class _Judged:
         if not causes:
             findings[0] = self._with_place(findings[0], probes[first])
             causes = self._lesser_causes(probes[first])
-        hint = (
-            "keep the size in the graph: x.shape[i] without int(), len() or a Python loop; "
-            f'or let the model refuse other sizes and declare shapes={{"{dim}": "fixed"}}'
-        )
-        return list(caused(self.cell, findings, causes, hint=hint))
+        hint = "keep the size in the graph: use x.shape[i] with tensor operations, and make no Python number of it"
+        fixed = f'; or let the model refuse other sizes and declare shapes={{"{dim}": "fixed"}}'
+        return self._caused(findings, causes, hint, also=fixed)
+
+    def _caused(self, findings: list[Finding], causes: list[Cause], hint: str, *, also: str = "") -> list[Finding]:
+        verdict, conversions = Verdict.SHAPE_SPECIALISED, self.evidence.conversions
+        return list(caused(self.cell, findings, causes, hint=hint, verdict=verdict, conversions=conversions, also=also))
 
     def _details(self, dim: str) -> dict[str, Any]:
         return {"dim": dim, "traced": self.found.sizes[dim], "probes": _probes(self.found, dim)}
@@ -170,7 +173,7 @@ class _Judged:
         why = "though right at each alone" if alone == {"equal"} else "which eager takes together"
         findings = [self.cell.finding(f"the trace {verb} {names} together, {why}: {what}")]
         causes = causes_at(self.cell, factor.inputs) or self._lesser_causes(factor.probe)
-        return list(caused(self.cell, findings, causes, hint="take both sizes from x.shape inside the forward"))
+        return self._caused(findings, causes, "take both sizes from x.shape inside the forward")
 
 
 def _first_text(mismatches: tuple[Mismatch, ...]) -> str:

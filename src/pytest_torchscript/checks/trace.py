@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..cell import Cell
-from ..diagnosis.hints import hint_for, root_cause
+from ..diagnosis.error_text import root_cause, text_of
+from ..diagnosis.refused import refused_operation
+from ..explain import advice
 from ..result import Finding, Verdict
 from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
 from .base import Check, Evidence, Found
@@ -39,14 +41,15 @@ class Trace(Check):
 
     @staticmethod
     def _finding(cell: Cell, error: TraceError) -> Finding:
+        text = text_of(error.cause)
         line, where = error.line, "raised at"
+        if line is None:
+            # torch looks at some operations only once the forward has returned.
+            with cell.trying():
+                line = refused_operation(cell.model, cell.call, text)
         if line is None:
             # torch refused the outputs after forward had returned: the return is what to change.
             line, where = cell.returned_at(), "returned at"
-        text = str(error.cause)
-        return cell.finding(
-            root_cause(error.cause),
-            line=line,
-            where=where,
-            hint=hint_for(text) or "make the forward a plain function of tensors; torch.jit.trace follows tensors only",
-        )
+        hint = advice(cell, Verdict.UNTRACEABLE, error=text, lines=[line] if line else [])
+        usual = "make the forward a plain function of tensors; torch.jit.trace follows tensors only"
+        return cell.finding(root_cause(error.cause), line=line, where=where, hint=hint or usual)

@@ -57,4 +57,5 @@ def _findings(cell: Cell, evidence: Evidence, found: Explored) -> tuple[Finding,
     causes = causes_at(cell, first.inputs) or warned(evidence.traced)
     if not causes and first.probe.mismatches and evidence.traced is not None:
         causes = produced(evidence.traced, evidence.expected, first.probe.mismatches[0].path)
-    return caused(cell, findings, causes, hint=_HINT)
+    verdict, conversions = Verdict.VALUE_SPECIALISED, evidence.conversions
+    return caused(cell, findings, causes, hint=_HINT, verdict=verdict, conversions=conversions)

@@ -10,6 +10,7 @@ import torch
 
 from ..cell import Cell
 from ..diagnosis.lines import first_line_where
+from ..explain import advice
 from ..nested import clone
 from ..result import Finding, Verdict
 from ..subject.families import family_of
@@ -18,8 +19,6 @@ from ..tracing.trace import quiet
 from .base import Check, Evidence, Found
 
 __all__ = ["Weights"]
-
-_HINT = "compute the changed weight without writing it back, or do it once before tracing"
 
 
 class Weights(Check):
@@ -105,7 +104,8 @@ def _overwritten(cell: Cell, program: Any) -> list[Finding]:
             line = first_line_where(lambda: cell.call.run(cell.model), lambda name=name: cell.state.written(name))  # type: ignore[misc]
         cell.restore_all()
         message = f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(cell.model, name)}"
-        found.append(cell.finding(message, path=name, line=line, where="written at", hint=_HINT))
+        hint = advice(cell, Verdict.WEIGHTS_CHANGED, error=message)
+        found.append(cell.finding(message, path=name, line=line, where="written at", hint=hint))
     return found or _changed_by_observed_call(cell)
 
 
@@ -126,7 +126,8 @@ def _changed_by_observed_call(cell: Cell) -> list[Finding]:
             effects.undo()
             line = first_line_where(run, lambda name=name: before.written(name))  # type: ignore[misc]
             message = f"the observed call changed parameter {name!r}{_by_max_norm(cell.model, name)}"
-            found.append(cell.finding(message, path=name, line=line, where="written at", hint=_HINT))
+            hint = advice(cell, Verdict.WEIGHTS_CHANGED, error=message)
+            found.append(cell.finding(message, path=name, line=line, where="written at", hint=hint))
     return found
 
 

@@ -1,9 +1,13 @@
-"""The guilty line of a specialised trace: two traces, two line logs and the conversions between them."""
+"""The guilty line of a trace that holds for its own inputs only.
+
+The model is traced at its own inputs and at others. Compared are the two graphs, the lines that ran, and the conversions:
+tensors that became Python values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,9 +35,13 @@ _WORDS = {
 }
 
 
+# The same conversion in two traces.
+_Pair = tuple[Conversion, Conversion]
+
+
 @dataclass(frozen=True)
 class Cause:
-    """A source line and what it is to the failure, with the baked value in words where one is known."""
+    """A source line and what it has to do with the failure, as ``baked at``; ``detail`` says which value, where it is known."""
 
     line: source.Line
     where: str
@@ -41,6 +49,7 @@ class Cause:
 
 
 def _record(model: torch.nn.Module, call: Call, inputs: Mapping[str, Any]) -> tuple[Graph | None, LineLog]:
+    """The graph at ``inputs``, None where tracing fails there, and the lines that ran."""
     log = LineLog()
     try:
         return log.record(lambda: graph_of(model, call, inputs)), log
@@ -51,29 +60,39 @@ def _record(model: torch.nn.Module, call: Call, inputs: Mapping[str, Any]) -> tu
 def specialisation(
     model: torch.nn.Module, call: Call, left: Mapping[str, Any], right: Mapping[str, Any], restore: Any
 ) -> list[Cause]:
-    """Why a trace made at ``left`` is not the program for ``right``; the likeliest line first, empty when nothing differs.
+    """Why a trace made at ``left`` is not the program for ``right``.
 
-    ``restore`` puts the model back between the two traces.
+    Returns the lines, the likeliest first; none where nothing differs. ``restore`` puts the model's state back after a trace.
     """
-    mine, left_log = _record(model, call, left)
+    graph, lines = _record(model, call, left)
     restore()
-    theirs, right_log = _record(model, call, right)
+    other_graph, other_lines = _record(model, call, right)
     restore()
-    parted = branch(left_log, right_log)
-    if mine is None:
-        return [Cause(parted, "branches at")] if parted else []
-    if theirs is None:
-        found = [Cause(parted, "branches at")] if parted else []
-        return found + [Cause(c.line, _WORDS[c.kind], _value(c)) for c in mine.conversions[:1] if c.line]
-    differing = differences(mine, theirs, most=64)
-    pairs = [(a, b) for a, b in _paired(mine.conversions, theirs.conversions) if a.value != b.value and a.line is not None]
+    branched = branch(lines, other_lines)
+    branching = [Cause(branched, "branches at")] if branched else []
+    if graph is None:
+        return branching
+    if other_graph is None:
+        return branching + [_converted(c) for c in graph.conversions[:1] if c.line]
+    differing = differences(graph, other_graph, most=64)
     if not differing:
-        return [Cause(parted, "branches at")] if parted else []
-    return _unique(_attribute(differing, pairs, mine.conversions, parted))
+        return branching
+    return _unique(_attribute(differing, _changed(graph, other_graph), graph.conversions, branching))
 
 
-def _paired(left: tuple[Conversion, ...], right: tuple[Conversion, ...]) -> list[tuple[Conversion, Conversion]]:
-    """Conversions of the same kind on the same line, in step up to where the two runs part."""
+def _converted(conversion: Conversion) -> Cause:
+    """The cause that a conversion is, whose line is known."""
+    assert conversion.line is not None
+    return Cause(conversion.line, _WORDS[conversion.kind], _value(conversion))
+
+
+def _changed(left: Graph, right: Graph) -> list[_Pair]:
+    """The conversions that gave the two traces different values."""
+    return [(a, b) for a, b in _paired(left.conversions, right.conversions) if a.value != b.value and a.line is not None]
+
+
+def _paired(left: tuple[Conversion, ...], right: tuple[Conversion, ...]) -> list[_Pair]:
+    """Conversions of the same kind on the same line, in order, up to the first that the other run does not have."""
     pairs = []
     for a, b in zip(left, right, strict=False):
         if (a.kind, a.line) != (b.kind, b.line):
@@ -85,6 +104,7 @@ def _paired(left: tuple[Conversion, ...], right: tuple[Conversion, ...]) -> list
 
 
 def _value(conversion: Conversion) -> str:
+    """What a conversion gave, in words."""
     if conversion.kind == "data":
         return "the tensor left the graph"
     if conversion.kind == "bool":
@@ -92,53 +112,58 @@ def _value(conversion: Conversion) -> str:
     return f"as {conversion.value!r}" if isinstance(conversion.value, (int, float)) else ""
 
 
-def _plain(constant: str) -> str:
-    return constant.removeprefix("tensor ")
-
-
 def _attribute(
-    differing: list[Difference],
-    pairs: list[tuple[Conversion, Conversion]],
-    conversions: tuple[Conversion, ...],
-    parted: source.Line | None,
+    differing: list[Difference], pairs: list[_Pair], conversions: tuple[Conversion, ...], branching: list[Cause]
 ) -> list[Cause]:
-    causes: list[Cause] = []
+    """The lines for the differences between two graphs, the likeliest first."""
     # Where the structure differs, what it was decided by explains the constants too.
     difference = next((found for found in differing if found.constants is None), differing[0])
-    entered = difference.node.line
     before = [(a, b) for a, b in pairs if not 0 <= difference.node.first_value < a.after]
-    decided = [(a, b) for a, b in before if a.kind == "bool"][-1:]
-    for a, b in decided:
-        assert a.line is not None
-        causes.append(Cause(a.line, _WORDS[a.kind], f"{_value(a)}, now {b.value}"))
+    decided = [replace(_converted(a), detail=f"{_value(a)}, now {b.value}") for a, b in before if a.kind == "bool"][-1:]
     if difference.constants is not None:
-        left, right = difference.constants
-        exact = [(a, b) for a, b in before if (repr(a.value), repr(b.value)) == (_plain(left), _plain(right))]
-        near = [(a, b) for a, b in before if a.kind != "bool" and entered and a.line and a.line.file == entered.file]
-        chosen = (exact or near or [pair for pair in before if pair[0].kind != "bool"])[-1:]
-        causes += [Cause(a.line, _WORDS[a.kind], _value(a)) for a, _ in chosen if a.line]
-        detached = [c for c in conversions if c.kind in ("data", "numpy") and c.line]
-        if not chosen and "tensor of shape" in left and detached:
-            causes += [Cause(c.line, _WORDS[c.kind], _value(c)) for c in detached[:1] if c.line]
-        if entered is not None:
-            where = "used at" if causes else "baked at"
-            causes.append(Cause(entered, where, f"the constant {_short(left)} would be {_short(right)}"))
-        return causes
-    if not decided:
-        causes += [Cause(a.line, _WORDS[a.kind], _value(a)) for a, _ in before[-1:] if a.line]
-    if parted is not None:
-        causes.append(Cause(parted, "branches at"))
+        return decided + _constant(difference, difference.constants, before, conversions, explained=bool(decided))
+    baked = [] if decided else [_converted(a) for a, _ in before[-1:]]
+    causes = decided + baked + branching
+    entered = difference.node.line
+    return causes + ([Cause(entered, "differs at" if causes else "baked at")] if entered else [])
+
+
+def _constant(
+    difference: Difference,
+    constants: tuple[str, str],
+    before: list[_Pair],
+    conversions: tuple[Conversion, ...],
+    *,
+    explained: bool,
+) -> list[Cause]:
+    """The lines for an operand that is another constant: where it left the graph, and where it is used."""
+    left, right = constants
+    entered = difference.node.line
+    exact = [pair for pair in before if (repr(pair[0].value), repr(pair[1].value)) == (_plain(left), _plain(right))]
+    numbers = [pair for pair in before if pair[0].kind != "bool"]
+    near = [pair for pair in numbers if entered and pair[0].line and pair[0].line.file == entered.file]
+    causes = [_converted(a) for a, _ in (exact or near or numbers)[-1:]]
+    if not causes and "tensor of shape" in left:
+        causes = [_converted(c) for c in conversions if c.kind in ("data", "numpy") and c.line][:1]
     if entered is not None:
-        causes.append(Cause(entered, "differs at" if causes else "baked at"))
+        where = "used at" if causes or explained else "baked at"
+        causes.append(Cause(entered, where, f"the constant {_short(left)} would be {_short(right)}"))
     return causes
 
 
+def _plain(constant: str) -> str:
+    """A constant's text without the word that says that it is a tensor."""
+    return constant.removeprefix("tensor ")
+
+
 def _short(constant: str) -> str:
+    """A constant's text, cut where it is long."""
     text = _plain(constant)
     return text if len(text) <= 40 else text[:40] + "…"
 
 
 def _unique(causes: list[Cause]) -> list[Cause]:
+    """The first cause of each line."""
     seen: set[tuple[str, int]] = set()
     unique = []
     for cause in causes:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from .. import source
-from ..diagnosis.hints import root_cause
+from ..diagnosis.error_text import root_cause
 from ..errors import GateError
 from ..gate import check_model
 from ..prepare import call_of, in_eval_mode

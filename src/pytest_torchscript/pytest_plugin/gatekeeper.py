@@ -196,7 +196,7 @@ class Gatekeeper:
             root=str(self._config.rootpath),
             targets=self._targets,
             # What the option asks for, the marker has to say; what the configuration says holds for it as well.
-            name_target=bool(self._settings.override),
+            name_target="target" in self._settings.override,
         )
         return outcome
 
@@ -279,7 +279,7 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 def _cut_off(item: pytest.Item, request: Request, error: BaseException) -> GateResult:
     """The result of a gate that an exception ended."""
-    from ..diagnosis.hints import hint_for
+    from ..diagnosis.remedies import hint_for
 
     outcome = Outcome.SKIPPED if is_skip(error) else Outcome.FAILED
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ... import source
-from ...diagnosis.hints import root_cause
+from ...diagnosis.error_text import root_cause
 from ..base import Unsupported
 from ..deployment import Deployment
 from .private import scripted_part

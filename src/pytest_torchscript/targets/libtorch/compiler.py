@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from ...diagnosis.hints import root_cause
+from ...diagnosis.error_text import root_cause
 from ..base import Missing
 from .process import Deadline, execute, signal_name
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from ... import source
-from ...diagnosis.hints import hint_for, root_cause
+from ...diagnosis.error_text import root_cause
+from ...diagnosis.remedies import hint_for
 from ...errors import GateError
 from ..base import Unsupported
 from ..deployment import Deployment

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ... import source
-from ...diagnosis.hints import root_cause
+from ...diagnosis.error_text import root_cause
 from ..base import Missing, Unsupported
 from ..deployment import Deployment
 
