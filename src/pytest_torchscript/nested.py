@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.testing._comparison import default_tolerances
 
 from .spec import Tolerance
+from .tracing.private import default_tolerances
 
 __all__ = ["Mismatch", "clone", "compare", "describe", "identical", "join", "leaves", "map_tensors", "same_mapping", "tensors"]
 

@@ -145,7 +145,7 @@ class Padding(Check):
 
 def _widened(actual: Any, expected: Any) -> Tolerance:
     """Ten times the widest default tolerance among the leaves that differ."""
-    from torch.testing._comparison import default_tolerances
+    from ..tracing.private import default_tolerances
 
     pairs = [default_tolerances(leaf.dtype) for _, leaf in tensors(expected)]
     return Tolerance(rtol=_SLACK * max(rtol for rtol, _ in pairs), atol=_SLACK * max(atol for _, atol in pairs))

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from .. import source
-from ..nested import identical
+from ..nested import identical, tensors
 
 __all__ = ["Operation", "OperationLog", "crop_to", "first_difference", "first_non_finite"]
 
@@ -47,7 +46,7 @@ class OperationLog(TorchFunctionMode):
         if name == "__get__":
             return result
         line = source.innermost(source.frames(sys._getframe(1)))
-        found = tuple(leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor))
+        found = tuple(leaf for _, leaf in tensors(result))
         if found and self._bytes < _MOST_BYTES:
             self._bytes += sum(tensor.numel() * tensor.element_size() for tensor in found)
             self.operations.append(Operation(name, line, tuple(tensor.detach().clone() for tensor in found)))

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..tracing import private
 from .call import snapshot
 
 __all__ = ["ObservedCall", "Observer", "signature_of"]
@@ -32,7 +33,9 @@ def signature_of(model: torch.nn.Module) -> tuple[Any, ...]:
 
 def is_candidate(model: torch.nn.Module) -> bool:
     """Whether a module can be the model under test: no ScriptModule, no loss, no metric."""
-    if isinstance(model, (torch.jit.ScriptModule, torch.nn.modules.loss._Loss)):
+    if isinstance(model, torch.jit.ScriptModule) or any(
+        cls.__module__ == "torch.nn.modules.loss" for cls in type(model).__mro__
+    ):
         return False
     if isinstance(model, torch.nn.utils.parametrize.ParametrizationList):
         # Called whenever a parametrised weight is looked at.
@@ -58,26 +61,16 @@ class Observer:
     @contextmanager
     def watching(self) -> Iterator[Observer]:
         """Record every module call in the block, from any thread."""
-        call = torch.nn.Module._call_impl
-        observer = self
-
-        def observed(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return observer._enter(call, module, args, kwargs)
-
-        # A global forward pre-hook would be the public way, but it does not see keyword arguments. `__call__` itself is
-        # left alone: a test may replace it until its teardown, and would put ours back then.
-        torch.nn.Module._call_impl = observed  # type: ignore[method-assign, assignment]
-        try:
+        private.require(*private.OBSERVER)
+        with private.module_calls(lambda call: lambda module, *args, **kwargs: self._enter(call, module, args, kwargs)):
             yield self
-        finally:
-            torch.nn.Module._call_impl = call  # type: ignore[method-assign]
 
     def _enter(self, call: Any, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         depth = getattr(self._local, "depth", 0)
         wanted = depth == 0 and is_candidate(module)
         if self._only is not None:
             wanted = isinstance(module, self._only) and not getattr(self._local, "inside", False)
-        if not wanted or torch._C._get_tracing_state() is not None:
+        if not wanted or private.is_tracing():
             self._local.depth = depth + 1
             try:
                 return call(module, *args, **kwargs)

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from ..nested import identical
+from ..tracing import private
 
 __all__ = ["ModelState", "isolated"]
 
 _CONTAINERS = (list, dict, set, collections.deque)
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
 
 
 class _Saved:
@@ -33,12 +33,12 @@ class _Saved:
         self.name = name
         self.tensor = tensor
         self.content = None if tensor.is_meta else tensor.detach().clone()
-        self.version = _version(tensor)
+        self.version = private.version_of(tensor)
         self.requires_grad = tensor.requires_grad
 
     def changed(self, *, thorough: bool) -> bool:
         """Whether the content is another. Without ``thorough`` an unmoved version counter is believed."""
-        if self.content is None or (_version(self.tensor) == self.version and not thorough):
+        if self.content is None or (private.version_of(self.tensor) == self.version and not thorough):
             return False
         return not identical(self.tensor, self.content)
 
@@ -50,12 +50,7 @@ class _Saved:
                     self.tensor.data = self.content.clone()
                 else:
                     self.tensor.data.copy_(self.content)
-        self.version = _version(self.tensor)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    # Tensors made under inference mode keep no version counter.
-    return -1 if tensor.is_inference() else tensor._version
+        self.version = private.version_of(self.tensor)
 
 
 def _vars(value: Any) -> dict[str, Any] | None:
@@ -120,13 +115,13 @@ class ModelState:
             for name, value in attributes.items():
                 if value is None or isinstance(value, (bool, int, float, str)):
                     continue
-                found = [value] if name in _REGISTRIES or (isinstance(value, dict) and not value) else _containers(value)
+                found = [value] if name in private.REGISTRIES or (isinstance(value, dict) and not value) else _containers(value)
                 for container in found:
                     if id(container) not in self._copies:
                         self._copies[id(container)] = container, copy.copy(container)
                 if isinstance(value, torch.Generator):
                     self._generators.append((value, value.get_state()))
-                if name not in _REGISTRIES:
+                if name not in private.REGISTRIES:
                     for tensor in _loose_tensors(value):
                         if id(tensor) not in known and id(tensor) not in self._loose:
                             self._loose[id(tensor)] = _Saved(f"{prefix}.{name}".lstrip("."), tensor)
@@ -139,10 +134,10 @@ class ModelState:
         """Names of the buffers whose values are no longer the saved ones, or which came or went."""
         changed = [saved.name for saved in self._buffers if saved.changed(thorough=True)]
         for prefix, module, attributes in self._dicts:
-            before = self._copies[id(attributes["_buffers"])][1]
-            for name in {**before, **module._buffers}:
+            before = self._copies[id(attributes[private.BUFFERS])][1]
+            for name in {**before, **private.buffers_of(module)}:
                 full = f"{prefix}.{name}".lstrip(".")
-                if module._buffers.get(name, self) is not before.get(name, self) and full not in changed:
+                if private.buffers_of(module).get(name, self) is not before.get(name, self) and full not in changed:
                     changed.append(full)
         return changed
 
@@ -151,7 +146,7 @@ class ModelState:
         changed = []
         for prefix, module, before in self._dicts:
             for name in {**before, **module.__dict__}:
-                if name in _REGISTRIES or name == "training":
+                if name in private.REGISTRIES or name == "training":
                     continue
                 value = module.__dict__.get(name, self)
                 if value is not before.get(name, self) or self._content_changed(value):
@@ -169,8 +164,8 @@ class ModelState:
                 if attribute in before or attribute in module.__dict__:
                     value = module.__dict__.get(attribute, self)
                     return value is not before.get(attribute, self) or self._content_changed(value)
-                registry = self._copies[id(before["_buffers"])][1]
-                return module._buffers.get(attribute) is not registry.get(attribute)
+                registry = self._copies[id(before[private.BUFFERS])][1]
+                return private.buffers_of(module).get(attribute) is not registry.get(attribute)
         return False
 
     def _content_changed(self, value: Any) -> bool:
@@ -203,11 +198,11 @@ class ModelState:
         for generator, drawn in self._generators:
             generator.set_state(drawn)
         for saved in (*(self._parameters if parameters else ()), *self._buffers, *self._loose.values()):
-            if thorough or self._sneaky or _version(saved.tensor) != saved.version:
+            if thorough or self._sneaky or private.version_of(saved.tensor) != saved.version:
                 if saved.changed(thorough=True):
-                    self._sneaky = self._sneaky or _version(saved.tensor) == saved.version
+                    self._sneaky = self._sneaky or private.version_of(saved.tensor) == saved.version
                     saved.restore()
-                saved.version = _version(saved.tensor)
+                saved.version = private.version_of(saved.tensor)
             if saved.tensor.requires_grad != saved.requires_grad and saved.tensor.is_leaf:
                 saved.tensor.requires_grad_(saved.requires_grad)
 
@@ -246,15 +241,10 @@ def isolated() -> Iterator[None]:
     folder = os.getcwd()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    executor = torch._C._get_graph_executor_optimize()
-    profiling = torch._C._jit_set_profiling_executor(True)
-    torch._C._jit_set_profiling_executor(profiling)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with private.kept_executor(), warnings.catch_warnings(), torch.no_grad():
             yield
     finally:
-        torch._C._set_graph_executor_optimize(executor)
-        torch._C._jit_set_profiling_executor(profiling)
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)
         if (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()) != (

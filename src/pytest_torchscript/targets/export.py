@@ -20,17 +20,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch._export.non_strict_utils
-import torch.export._trace
-import torch.fx.graph_module
 from torch.export import Dim, ExportedProgram
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.utils._pytree import tree_map
 
 from .. import source
 from ..diagnosis.hints import root_cause
 from ..nested import Mismatch, clone, map_tensors, tensors
 from ..subject.inputs import Dims
+from ..tracing import private
 from .base import Missing, Unsupported
 from .deployment import Deployment
 
@@ -63,6 +59,7 @@ def build(deployment: Deployment) -> Exported:
         Unsupported: torch.export refuses the model.
         Missing: an export that was given up still runs in another thread.
     """
+    private.require(*private.EXPORT)
     with _alone(deployment.timeout), _quietly():
         deployment.metrics["exportable"] = False
         attempt = _exported(deployment)
@@ -171,8 +168,6 @@ def _given_up() -> bool:
 
 # Leaving no trace
 
-_CHATTY = (torch.export._trace, torch.fx.graph_module)
-
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
@@ -181,6 +176,7 @@ def _quietly() -> Iterator[None]:
     A refused export logs a warning and prints a graph; a program that refuses its inputs prints its code.
     """
     here = threading.get_ident()
+    talkative = private.modules_of_export()
     loggers = [
         logger
         for name, logger in logging.root.manager.loggerDict.items()
@@ -194,17 +190,17 @@ def _quietly() -> Iterator[None]:
         if threading.get_ident() != here:
             print(*args, **kwargs)
 
-    sources = getattr(getattr(torch.fx.graph_module, "_loader", None), "eval_cache", {})
+    sources = private.generated_sources()
     known = set(sources)
     for logger in loggers:
         logger.addFilter(elsewhere)
-    for module in _CHATTY:
+    for module in talkative:
         # Shadows the builtin in that module alone.
         vars(module)["print"] = say
     try:
         yield
     finally:
-        for module in _CHATTY:
+        for module in talkative:
             vars(module).pop("print", None)
         for logger in loggers:
             logger.removeFilter(elsewhere)
@@ -229,7 +225,7 @@ class _GuardLog:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        original = getattr(ShapeEnv, "_get_sloc", None)
+        original = private.guard_location()
         if original is None:
             # torch before 2.6 keeps whole stacks itself.
             yield
@@ -246,11 +242,11 @@ class _GuardLog:
                 self._lines[id(location)] = location, source.innermost(stack), unrolled
             return location
 
-        ShapeEnv._get_sloc = located  # type: ignore[method-assign, assignment]
+        private.set_guard_location(located)
         try:
             yield
         finally:
-            ShapeEnv._get_sloc = original  # type: ignore[method-assign]
+            private.set_guard_location(original)
 
     def line_of(self, guard: Any) -> source.Line | None:
         location = getattr(guard, "sloc", None)
@@ -429,7 +425,7 @@ def _dynamic_shapes(
             by_tensor[id(tensor)] = axes
     if not by_tensor:
         return None
-    shapes: tuple[Any, ...] = tree_map(lambda leaf: by_tensor.get(id(leaf)), arguments)
+    shapes: tuple[Any, ...] = private.tree_map(lambda leaf: by_tensor.get(id(leaf)), arguments)
     return shapes
 
 

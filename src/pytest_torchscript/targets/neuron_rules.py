@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from .. import source
 from ..diagnosis.ops import OperationLog, first_difference
 from ..nested import describe, join, map_tensors, tensors
 from ..result import Finding, Status
 from ..subject.inputs import BATCH, mapped
+from ..tracing import private
 from .base import FAIL, WARN, NotJudged, Rule
 from .deployment import Deployment
 
@@ -300,7 +300,7 @@ class _ShapeLog(TorchFunctionMode):
             return result
         if len(self.steps) == self._asked:
             self.line = source.innermost(source.frames(inspect.currentframe()))
-        found = tuple(tuple(leaf.shape) for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor))
+        found = tuple(tuple(leaf.shape) for _, leaf in tensors(result))
         self.steps.append(_Step(name, found))
         return result
 
@@ -500,6 +500,7 @@ def _writes(node: Any, values: list[Any]) -> bool:
 
 def _in_place_input(program: _Program) -> Iterator[_Place]:
     """Writes into an input, or into a view of one."""
+    private.require("torch._C.parse_schema")
     shared = {value.debugName(): path for path, value in program.inputs.items()}
     for node in program.nodes:
         values = list(node.inputs())
@@ -511,7 +512,7 @@ def _in_place_input(program: _Program) -> Iterator[_Place]:
         text = node.schema()
         if not text.startswith("aten::"):
             continue
-        schema = torch._C.parse_schema(text)
+        schema = private.parse_schema(text)
         for argument, value in zip(schema.arguments, values, strict=False):
             path = shared.get(value.debugName())
             if path is None or argument.alias_info is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 
 from .. import source
+from . import private
+from .program import origin_of, shaped_by_values, value_number
 
 __all__ = ["Conversion", "origin_of", "value_number", "watching"]
 
@@ -51,24 +53,34 @@ _METHODS = {
     "__array__": "numpy",
     "__contains__": "bool",
     "__format__": "text",
+    "allclose": "bool",
+    "equal": "bool",
+    "is_nonzero": "bool",
     "item": "number",
     "tolist": "list",
     "numpy": "numpy",
 }
+# The functions that do, which never ask the tensor's class.
+_FUNCTIONS = ("allclose", "equal", "is_nonzero")
 
 
 @contextmanager
 def watching() -> Iterator[list[Conversion]]:
-    """Collect the conversions of traced tensors in the block; ``torch.Tensor`` is as before afterwards."""
+    """Collect the conversions of traced tensors in the block; ``torch`` and its ``Tensor`` are as before afterwards."""
     found: list[Conversion] = []
     own = vars(torch.Tensor)
     before = {name: own[name] for name in (*_METHODS, "data") if name in own}
+    functions = {name: getattr(torch, name) for name in _FUNCTIONS}
+    watched = {name: _watched(function, "bool", found) for name, function in functions.items()}
     try:
         for name, kind in _METHODS.items():
             setattr(torch.Tensor, name, _watched(getattr(torch.Tensor, name), kind, found))
-        torch.Tensor.data = _watched_data(torch._C.TensorBase.data, found)  # type: ignore[assignment]
-        yield found
+        torch.Tensor.data = _watched_data(torch.Tensor.data, found)  # type: ignore[assignment]
+        vars(torch).update(watched)
+        with private.scripted_as({watched[name]: functions[name] for name in _FUNCTIONS}):
+            yield found
     finally:
+        vars(torch).update(functions)
         for name in (*_METHODS, "data"):
             if name in before:
                 setattr(torch.Tensor, name, before[name])
@@ -77,9 +89,10 @@ def watching() -> Iterator[list[Conversion]]:
 
 
 def _watched(method: Callable[..., Any], kind: str, found: list[Conversion]) -> Callable[..., Any]:
-    def convert(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        result = method(tensor, *args, **kwargs)
-        _note(kind, tensor, result, found)
+    def convert(*args: Any, **kwargs: Any) -> Any:
+        result = method(*args, **kwargs)
+        operands = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        _note(kind, operands, result, found)
         return result
 
     return convert
@@ -88,15 +101,15 @@ def _watched(method: Callable[..., Any], kind: str, found: list[Conversion]) -> 
 def _watched_data(data: Any, found: list[Conversion]) -> property:
     def get(tensor: torch.Tensor) -> torch.Tensor:
         result = data.__get__(tensor, type(tensor))
-        _note("data", tensor, result, found)
+        _note("data", [tensor], result, found)
         assert isinstance(result, torch.Tensor)
         return result
 
     return property(get, lambda tensor, value: data.__set__(tensor, value))
 
 
-def _note(kind: str, tensor: torch.Tensor, result: Any, found: list[Conversion]) -> None:
-    if torch._C._get_tracing_state() is None or not torch._C._is_tracing():
+def _note(kind: str, operands: Sequence[torch.Tensor], result: Any, found: list[Conversion]) -> None:
+    if not private.is_tracing():
         return
     value: Any = result
     if isinstance(value, torch.Tensor):
@@ -104,30 +117,25 @@ def _note(kind: str, tensor: torch.Tensor, result: Any, found: list[Conversion])
     elif not isinstance(value, (bool, int, float, complex)):
         value = repr(value)[:80] if kind in ("list", "text") else type(value).__name__
     line = source.innermost(source.frames(sys._getframe(2)))
-    traced = torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
-    origin, thresholds, moduli = _origin(traced)
-    found.append(Conversion(kind, value, line, value_number(traced), origin, thresholds, moduli))
+    # Weights are the same in every run. The trace is not asked for what may be one: a tensor that requires grad and is no
+    # parameter of the model can be no constant either, and torch's error leaves a trace behind of which the process dies.
+    traced = [private.value_trace(tensor) for tensor in operands if not _is_weight(tensor)]
+    # Constants are read on the way, which would itself be traced, and taken down here.
+    with private.untraced():
+        origin, thresholds, moduli = _origin(traced)
+    after = max(map(value_number, traced), default=-1)
+    found.append(Conversion(kind, value, line, after, origin, thresholds, moduli))
 
 
-def value_number(value: Any) -> int:
-    """The number torch gave a traced value; it grows in the order of tracing. -1 for a value with a name."""
-    name = value.debugName().rsplit(".", 1)[-1]
-    return int(name) if name.isdigit() else -1
+def _is_weight(tensor: torch.Tensor) -> bool:
+    return tensor.requires_grad and tensor.is_leaf
 
 
 _COMPARISONS = {"aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne"}
 _DIVISIONS = {"aten::remainder", "aten::fmod", "aten::floor_divide", "aten::div", "aten::mul"}
-
-
-# Operations whose result is, or shares the memory of, their first argument.
-_ALIASES = {"aten::lift_fresh", "aten::detach", "aten::alias", "aten::view", "aten::slice", "aten::select", "aten::to"}
-
-
-def origin_of(value: Any) -> Any:
-    """The traced value that ``value`` is another name, or a view, of."""
-    while value.node().kind() in _ALIASES:
-        value = next(iter(value.node().inputs()))
-    return value
+_SIZES = {"aten::size", "aten::numel"}
+_MOST_VALUES = 200
+"""Values of a graph that are looked at for the origin of one."""
 
 
 def _number_of(value: Any) -> float | None:
@@ -143,22 +151,29 @@ def _number_of(value: Any) -> float | None:
     return float(constant) if isinstance(constant, (int, float)) and math.isfinite(constant) else None
 
 
-def _origin(value: Any) -> tuple[str | None, tuple[float, ...], tuple[float, ...]]:
-    """What a traced value was computed from, and the constants it met on the way."""
+def _origin(values: Sequence[Any]) -> tuple[str | None, tuple[float, ...], tuple[float, ...]]:
+    """What traced values were computed from, and the constants they met on the way.
+
+    What is not known after many values counts as a value: it asks for more probes, where a size asks for others.
+    """
     thresholds: list[float] = []
     moduli: list[float] = []
     seen: set[str] = set()
-    pending = [value]
+    pending = list(values)
     sized = valued = False
-    while pending and len(seen) < 200:
+    while pending:
         current = pending.pop()
         if current.debugName() in seen:
             continue
+        if len(seen) == _MOST_VALUES:
+            valued = True
+            break
         seen.add(current.debugName())
         node = current.node()
         kind = node.kind()
-        if kind == "aten::size":
-            sized = True
+        if kind in _SIZES:
+            by_values = shaped_by_values(next(iter(node.inputs())))
+            sized, valued = sized or not by_values, valued or by_values
             continue
         if kind == "prim::Param":
             valued = True
