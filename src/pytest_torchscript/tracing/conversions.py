@@ -41,6 +41,9 @@ class Conversion:
     moduli: tuple[float, ...] = ()
 
 
+_item = torch.Tensor.item
+"""As it is while nothing is watched: a constant that is read here is no conversion of the model's."""
+
 # The methods by which Python takes a value out of a tensor, and what comes out.
 _METHODS = {
     "__bool__": "bool",
@@ -120,9 +123,7 @@ def _note(kind: str, operands: Sequence[torch.Tensor], result: Any, found: list[
     # Weights are the same in every run. The trace is not asked for what may be one: a tensor that requires grad and is no
     # parameter of the model can be no constant either, and torch's error leaves a trace behind of which the process dies.
     traced = [private.value_trace(tensor) for tensor in operands if not _is_weight(tensor)]
-    # Constants are read on the way, which would itself be traced, and taken down here.
-    with private.untraced():
-        origin, thresholds, moduli = _origin(traced)
+    origin, thresholds, moduli = _origin(traced)
     after = max(map(value_number, traced), default=-1)
     found.append(Conversion(kind, value, line, after, origin, thresholds, moduli))
 
@@ -139,14 +140,14 @@ _MOST_VALUES = 200
 
 
 def _number_of(value: Any) -> float | None:
-    node = origin_of(value).node()
-    if node.kind() != "prim::Constant" or "value" not in node.attributeNames():
-        return None
-    constant = node.output().toIValue()
+    value = origin_of(value)
+    constant = value.toIValue()
     if isinstance(constant, torch.Tensor):
-        if constant.numel() != 1 or constant.is_meta or constant.is_complex():
+        # Its own sizes would be traced, and compared by a method that is watched.
+        sizes = value.type().sizes()
+        if sizes is None or math.prod(sizes) != 1 or constant.is_meta or constant.is_complex():
             return None
-        constant = constant.item()
+        constant = _item(constant)
     # Minus infinity is a common thing to look for in a mask, and no number to try values around.
     return float(constant) if isinstance(constant, (int, float)) and math.isfinite(constant) else None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from . import declaring, export, graphs, process, tensors
 from .declaring import Name
 from .export import generated_sources, guard_location, modules_of_export, set_guard_location, tree_map
-from .graphs import graph_by_tracing, inline, is_tracing, parse_schema, untraced, value_trace
+from .graphs import graph_by_tracing, inline, is_tracing, parse_schema, value_trace
 from .process import compilation_unit, function_modes, kept_executor, push_function_mode, script_enabled, scripted_as
 from .tensors import BUFFERS, REGISTRIES, buffers_of, default_tolerances, flop_counter, module_calls, version_of
 
@@ -42,7 +42,6 @@ __all__ = [
     "scripted_as",
     "set_guard_location",
     "tree_map",
-    "untraced",
     "value_trace",
     "version_of",
 ]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from .declaring import private
 
-__all__ = ["graph_by_tracing", "inline", "is_tracing", "parse_schema", "untraced", "value_trace"]
+__all__ = ["graph_by_tracing", "inline", "is_tracing", "parse_schema", "value_trace"]
 
 
 def graph_by_tracing(function: Callable[..., Any], inputs: tuple[torch.Tensor, ...]) -> Any:
@@ -101,34 +100,6 @@ def _find_value() -> bool:
 
     _traced(function)
     return seen == [True]
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """What is computed in the block is no part of the trace under way."""
-    state = torch._C._get_tracing_state()
-    torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch._C._set_tracing_state(state)  # type: ignore[attr-defined]
-
-
-def _pause() -> bool:
-    seen: list[bool] = []
-
-    def function(x: torch.Tensor) -> torch.Tensor:
-        with untraced():
-            seen.append(is_tracing() or x.exp().ndim != 2)
-        seen.append(is_tracing())
-        return x.relu()
-
-    return _kinds(_traced(function)) == ["aten::relu"] and seen == [False, True]
-
-
-_PAUSED = "look at a constant while tracing"
-_get_state = private("torch._C._get_tracing_state", _PAUSED, "none")(_pause)
-_set_state = private("torch._C._set_tracing_state", _PAUSED, "none")(_pause)
 
 
 def parse_schema(text: str) -> Any:
