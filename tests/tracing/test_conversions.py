@@ -66,7 +66,7 @@ def conversions(function: Callable[[Tensor], Any], x: Tensor = X) -> tuple[Conve
         (lambda x: complex(x.sum()), "complex", 12 + 0j, "value"),
         (lambda x: f"{x.sum():.1f}", "text", "'12.0'", "value"),
         (lambda x: torch.tensor([x.shape[0], x.shape[1]]), "int", 6, "size"),
-        (lambda x: torch.tensor([x.shape[1] > FIVE]), "bool", True, "size"),
+        (lambda x: torch.tensor([x.shape[1] > FIVE]), "int", 1, "size"),
         (lambda x: float(x.numel()), "float", 12.0, "size"),
         (lambda x: x.numel() > 3 or x, "bool", True, "size"),
         (lambda x: int(x.nonzero().shape[0]), "int", 12, "value"),
