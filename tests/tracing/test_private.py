@@ -13,7 +13,9 @@ import pytest
 import torch
 
 import pytest_torchscript
+from pytest_torchscript import gate
 from pytest_torchscript.errors import GateError, Unavailable
+from pytest_torchscript.spec import GateSpec, parse_arguments
 from pytest_torchscript.tracing import private
 
 PACKAGE = Path(pytest_torchscript.__file__).resolve().parent
@@ -106,6 +108,36 @@ def test_every_gate_asks_for_what_it_needs(
         with pytest.raises(Unavailable):
             private.require()
     private.require()
+
+
+class Averaging(torch.nn.Module):
+    """Silently wrong at another length."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return x.sum(1) / int(x.shape[1])
+
+
+# A gate puts the executor back around all that it does; without a Module class there is no model.
+_WHILE_TRACING = [name for name in private.GATE if "executor" not in name and name != "torch.nn.Module._buffers"]
+
+
+@pytest.mark.parametrize("weights", ["real", "meta"])
+@pytest.mark.parametrize("name", _WHILE_TRACING)
+@pytest.mark.parametrize("breaks", [delete, change], ids=["deleted", "raising"])
+def test_no_model_is_judged_without_a_name(
+    monkeypatch: pytest.MonkeyPatch, breaks: Callable[[pytest.MonkeyPatch, str], None], name: str, weights: str
+) -> None:
+    """Every cell is Unavailable: neither a verdict on the model, nor a pass."""
+    model = Averaging()
+    spec = GateSpec.merge(parse_arguments((), {"weights": weights}))
+    subject = gate.Subject(model=model, call=gate.call_of(model, torch.ones(2, 6, 4)))
+    with monkeypatch.context() as patch:
+        breaks(patch, name)
+        result = gate.judge(subject, spec, id="averaging")
+    assert {cell.verdict for cell in result.cells} == {"Unavailable"}
+    assert any(
+        NAMES[name].at in finding.message for cell in result.cells for check in cell.checks for finding in check.findings
+    )
 
 
 def test_a_name_that_gives_something_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

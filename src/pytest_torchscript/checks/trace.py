@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..diagnosis.hints import hint_for, root_cause
+from ..errors import Unavailable
 from ..result import CheckResult, Verdict
-from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
+from ..tracing.trace import TraceError, trace
 from .base import Check, Context
 
 __all__ = ["Trace"]
@@ -22,7 +23,7 @@ class Trace(Check):
     def run(self, context: Context) -> CheckResult:
         try:
             traced = trace(context.model, context.call)
-        except TorchScriptUnavailable as error:
+        except Unavailable as error:
             return CheckResult.failed(self.name, Verdict.UNAVAILABLE, context.finding(str(error)))
         except TraceError as error:
             return CheckResult.failed(self.name, Verdict.UNTRACEABLE, self._finding(context, error))
