@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .result import GateResult
 
-__all__ = ["GateError", "GateFailed", "SpecError", "SubjectError"]
+__all__ = ["GateError", "GateFailed", "SpecError", "SubjectError", "Unavailable"]
 
 
 class GateError(Exception):
@@ -20,6 +20,18 @@ class SpecError(GateError):
 
 class SubjectError(GateError):
     """No model, or no inputs, that could be judged. The message says what was looked for and what to do."""
+
+
+class Unavailable(GateError):
+    """This torch has no usable TorchScript, or lacks a part that the gate needs: nothing can be said about the model.
+
+    ``name`` is what is missing, as ``torch._C._foo``; ``version`` is torch's.
+    """
+
+    def __init__(self, message: str, *, name: str, version: str) -> None:
+        super().__init__(message)
+        self.name = name
+        self.version = version
 
 
 class GateFailed(GateError, AssertionError):

@@ -20,7 +20,7 @@ from .checks import Evidence
 from .cost import with_buckets
 from .diagnosis.error_text import root_cause
 from .diagnosis.remedies import hint_for
-from .errors import SubjectError
+from .errors import SubjectError, Unavailable
 from .nested import describe, tensors
 from .prepare import call_of, prepared
 from .proof import proved
@@ -30,8 +30,12 @@ from .subject.call import Call, bind
 from .subject.inputs import BATCH, SEQ
 from .subject.state import isolated
 from .targets import Target, Targets, built_in
+from .tracing import private
 
 __all__ = ["Subject", "bind", "call_of", "check_model", "described", "is_module", "is_module_class", "judge", "refused"]
+
+
+_OTHER_TORCH = "run the gate with another version of torch; nothing is said about the model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +79,14 @@ def check_model(model: Any) -> torch.nn.Module:
     return model
 
 
-def refused(message: str, spec: GateSpec, *, hint: str | None = None) -> tuple[CellResult, ...]:
-    """The cells of a gate that has no model or no inputs: one failure that says so, the other checks skipped."""
-    finding = Finding(message=message, hint=hint or hint_for(message))
+def refused(
+    message: str, spec: GateSpec, *, hint: str | None = None, verdict: Verdict = Verdict.EAGER_FAILURE
+) -> tuple[CellResult, ...]:
+    """The cells of a gate that cannot be judged: one failure that says so, the other checks skipped."""
+    finding = Finding(message=message, hint=hint or hint_for(message, verdict="EagerFailure"))
     first, *others = CHECKS
     results = (
-        CheckResult.failed(first, Verdict.EAGER_FAILURE, finding),
+        CheckResult.failed(first, verdict, finding),
         *(CheckResult.skipped(name, f"{first} failed") for name in others),
     )
     return tuple(
@@ -106,6 +112,7 @@ def judge(
     targets = targets or built_in()
     try:
         model = check_model(subject.model)
+        private.require()
         with isolated(), subject.call.surrounded() if subject.call else contextlib.nullcontext():
             sizes = itertools.product(spec.batch_size or (None,), spec.seq_len or (None,))
             by_size = [_cells(model, subject.call, spec, targets, batch, seq, root) for batch, seq in sizes]
@@ -113,6 +120,8 @@ def judge(
             cells = with_buckets(tuple(cell for of_target in zip(*by_size, strict=True) for cell in of_target))
     except SubjectError as error:
         cells = refused(str(error), spec)
+    except Unavailable as error:
+        cells = refused(str(error), spec, hint=_OTHER_TORCH, verdict=Verdict.UNAVAILABLE)
     except Exception as error:  # noqa: BLE001 - one model that nobody foresaw must not end the run
         message = f"{type(subject.model).__name__} could not be judged: {root_cause(error)}"
         cells = refused(message, spec, hint="report the model to pytest-torchscript")

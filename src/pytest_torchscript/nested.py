@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.testing._comparison import default_tolerances
 
 from .spec import Tolerance
+from .tracing.private import default_tolerances
 
 __all__ = [
     "Mismatch",

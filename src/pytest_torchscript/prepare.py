@@ -30,6 +30,7 @@ from .subject.inputs import (
     resize,
 )
 from .subject.state import ModelState
+from .tracing import private
 from .tracing.trace import quiet
 
 __all__ = ["call_of", "in_eval_mode", "prepared"]
@@ -227,7 +228,7 @@ def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Modul
         for name, value in vars(module).items():
             if isinstance(value, torch.Tensor):
                 memo.setdefault(id(value), value.detach().to("meta"))
-            elif name not in ("_parameters", "_buffers", "_modules") and not isinstance(value, torch.nn.Module):
+            elif name not in private.REGISTRIES and not isinstance(value, torch.nn.Module):
                 try:
                     copy.deepcopy(value, dict(memo))
                 except Exception:  # noqa: BLE001 - a lock, a file: the copy shares it

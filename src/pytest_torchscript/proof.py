@@ -18,7 +18,7 @@ from .checks.base import META
 from .cost import counted
 from .diagnosis.cause import Cause
 from .diagnosis.error_text import root_cause
-from .errors import GateError
+from .errors import GateError, Unavailable
 from .explain import not_carried_out, produced
 from .nested import clone, tensors
 from .result import CheckResult, Finding, Status, Verdict
@@ -67,6 +67,8 @@ def proved(cell: Cell, evidence: Evidence, results: Mapping[str, CheckResult], t
     else:
         try:
             result = _Stage(cell, evidence, results, target, targets).result()
+        except Unavailable as error:
+            result = CheckResult.failed(_NAME, Verdict.UNAVAILABLE, cell.finding(str(error)))
         except Exception as error:  # noqa: BLE001 - a target that fails on a model must not take the others along
             result = CheckResult.failed(_NAME, Verdict.CRASHED, not_carried_out(cell, error))
     return replace(result, seconds=time.perf_counter() - started)

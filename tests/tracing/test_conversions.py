@@ -27,6 +27,7 @@ def tensor_class() -> dict[str, Any]:
 
 
 TENSOR = tensor_class()
+FUNCTIONS = {name: getattr(torch, name) for name in ("allclose", "equal", "is_nonzero")}
 FIVE, PAIR = torch.tensor(5.0), torch.tensor([1.0, 2.0])
 
 
@@ -64,6 +65,23 @@ def conversions(function: Callable[[Tensor], Any], x: Tensor = X) -> tuple[Conve
         (lambda x: list(x), "iteration", "tuple_iterator", "value"),
         (lambda x: complex(x.sum()), "complex", 12 + 0j, "value"),
         (lambda x: f"{x.sum():.1f}", "text", "'12.0'", "value"),
+        (lambda x: torch.tensor([x.shape[0], x.shape[1]]), "int", 6, "size"),
+        (lambda x: torch.tensor([x.shape[1] > FIVE]), "int", 1, "size"),
+        (lambda x: float(x.numel()), "float", 12.0, "size"),
+        (lambda x: x.numel() > 3 or x, "bool", True, "size"),
+        (lambda x: int(x.nonzero().shape[0]), "int", 12, "value"),
+        (lambda x: int(x[x > 0].reshape(-1, 1).numel()), "int", 12, "value"),
+        (lambda x: int(x[:, torch.tensor([0, 1])].shape[1]), "int", 2, "size"),
+        (lambda x: torch.equal(x, x * 2), "bool", False, "value"),
+        (lambda x: torch.equal(PAIR, x[0, :2]), "bool", False, "value"),
+        (lambda x: x.equal(x * 1), "bool", True, "value"),
+        (lambda x: torch.equal(input=x, other=x), "bool", True, "value"),
+        (lambda x: torch.equal(torch.zeros(x.shape), X), "bool", False, "size"),
+        (lambda x: torch.equal(PAIR, PAIR + 1), "bool", False, None),
+        (lambda x: torch.allclose(x, X), "bool", True, "value"),
+        (lambda x: x.allclose(X + 1), "bool", False, "value"),
+        (lambda x: torch.is_nonzero(x[0, 0]), "bool", True, "value"),
+        (lambda x: x[0, 0].is_nonzero(), "bool", True, "value"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -71,6 +89,61 @@ def test_every_way_out_of_the_graph_is_seen(function: Callable[[Tensor], Any], k
     """What was converted, to what, and whether it came from a size or from a value."""
     found = conversions(function)
     assert (kind, value, origin) in [(c.kind, c.value if c.kind != "iteration" else value, c.origin) for c in found]
+
+
+def test_an_operand_that_can_be_no_constant_is_left_out() -> None:
+    """One that requires grad and is none of the model's: torch must not be asked for it; the other operand tells."""
+    loose = torch.ones(2, 6, requires_grad=True)
+    (found,) = conversions(lambda x: torch.equal(x, loose))
+    assert (found.value, found.origin) == (True, "value")
+
+
+def test_a_weight_has_no_origin() -> None:
+    """It is the same in every run."""
+    model = Applied(lambda x: None)
+    model.function = lambda x: bool(model.weight.sum() > 0) and float(model.weight)
+    found = trace(model, bind(model, (X,), {})).conversions
+    assert [(c.kind, c.origin) for c in found] == [("bool", None), ("float", None)]
+
+
+def test_an_origin_far_away_counts_as_a_value() -> None:
+    """A walk that is cut knows nothing, and a size on the way is no proof that all is size."""
+
+    def function(x: Tensor) -> None:
+        far = x.sum()
+        for _ in range(300):
+            far = far + 1
+        int(far * 0 + x.shape[1])
+
+    assert [c.origin for c in conversions(function) if c.kind == "int"] == ["value"]
+
+
+def test_a_long_way_to_sizes_alone_counts_as_a_value_too() -> None:
+    """More probes cost time; a size that was a value would cost the proof."""
+
+    def function(x: Tensor) -> None:
+        far = x.shape[1] + torch.tensor(0)
+        for _ in range(300):
+            far = far + 1
+        int(far)
+
+    assert [c.origin for c in conversions(function) if c.kind == "int"] == ["value"]
+
+
+def test_reading_a_constant_is_no_conversion_of_the_model() -> None:
+    """What is looked at to tell the origin is neither taken down nor traced."""
+    assert [c.kind for c in conversions(lambda x: bool(x.sum() > FIVE))] == ["bool"]
+
+
+def test_a_part_that_is_scripted_while_tracing_may_compare() -> None:
+    """The compiler knows torch.equal, not what watches it."""
+
+    @torch.jit.script_if_tracing
+    def scripted(x: Tensor) -> Tensor:
+        return x * 2 if torch.equal(x, x + 1) or torch.allclose(x, x + 1) else x
+
+    model = Applied(scripted)
+    assert torch.equal(trace(model, bind(model, (X,), {})).module(X), model(X))
 
 
 def test_a_model_that_stays_in_the_graph_converts_nothing() -> None:
@@ -170,13 +243,16 @@ def test_values_are_what_they_were() -> None:
 
 
 def test_the_tensor_class_is_as_before() -> None:
-    """Not one method of torch.Tensor is another one afterwards, also after a failure."""
+    """Not one method of torch.Tensor, nor a function of torch, is another one afterwards, also after a failure."""
     with watching():
         assert tensor_class() != TENSOR
+        assert torch.equal is not FUNCTIONS["equal"]
     assert tensor_class() == TENSOR
+    assert {name: getattr(torch, name) for name in FUNCTIONS} == FUNCTIONS
     with pytest.raises(ZeroDivisionError), watching():
         raise ZeroDivisionError
     assert tensor_class() == TENSOR
+    assert {name: getattr(torch, name) for name in FUNCTIONS} == FUNCTIONS
 
 
 def test_watching_nests() -> None:

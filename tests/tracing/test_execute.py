@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from pytest_torchscript.diagnosis.lines import LineLog
 from pytest_torchscript.subject.call import bind
-from pytest_torchscript.tracing.execute import detached, in_own_thread, private_compilation, round_trip, run
+from pytest_torchscript.tracing.execute import detached, in_own_thread, round_trip, run
+from pytest_torchscript.tracing.private import compilation_unit
 from pytest_torchscript.tracing.trace import quiet, trace
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
@@ -230,14 +231,14 @@ def test_torchs_registries_are_untouched_by_a_trace() -> None:
 def test_a_failed_trace_leaves_the_registries_as_they_were() -> None:
     """Also an error inside puts the process-wide unit back."""
     before = registries()
-    with pytest.raises(ZeroDivisionError), private_compilation():
+    with pytest.raises(ZeroDivisionError), compilation_unit():
         raise ZeroDivisionError
     assert registries() == before
 
 
 def test_the_private_unit_is_used_inside() -> None:
     """What is compiled in the block is registered there."""
-    with quiet(), private_compilation() as unit:
+    with quiet(), compilation_unit() as unit:
         assert torch.jit._state._python_cu is unit
         module = torch.jit.trace(nn.Linear(3, 2), (X,), _compilation_unit=unit)
         assert unit.get_class(module._c._type().qualified_name()) is not None
@@ -245,8 +246,8 @@ def test_the_private_unit_is_used_inside() -> None:
 
 def test_units_nest() -> None:
     """The inner block's end is not the outer one's."""
-    with private_compilation() as outer:
-        with private_compilation() as inner:
+    with compilation_unit() as outer:
+        with compilation_unit() as inner:
             assert inner is not outer
         assert torch.jit._state._python_cu is outer
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from ..cell import Cell
+from ..errors import Unavailable
 from ..explain import not_carried_out
 from ..probing.explore import Explored
 from ..result import CheckResult, Finding, Status, Verdict
@@ -98,6 +99,8 @@ class Check(ABC):
             return self.skipped(reason)
         try:
             found = self.run(cell, evidence.only(self.reads))
+        except Unavailable as error:
+            return self.failed(Verdict.UNAVAILABLE, cell.finding(str(error)))
         except Exception as error:  # noqa: BLE001 - a check that fails on a model must not take the others along
             gives = {"refused": True} if "refused" in self.gives else {}
             return self.failed(Verdict.CRASHED, not_carried_out(cell, error), gives=gives)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.testing._comparison import default_tolerances
 
 from ..cell import Cell
 from ..diagnosis.cause import Cause
@@ -17,6 +16,7 @@ from ..nested import Mismatch, compare, map_tensors, nan_free, tensors
 from ..result import Verdict
 from ..spec import Tolerance
 from ..subject.inputs import BATCH, mapped, pad, shorten
+from ..tracing.private import default_tolerances
 from .base import Check, Evidence, Found
 
 __all__ = ["Padding"]

@@ -7,9 +7,10 @@ from typing import Any
 from ..cell import Cell
 from ..diagnosis.error_text import root_cause, text_of
 from ..diagnosis.refused import refused_operation
+from ..errors import Unavailable
 from ..explain import advice
 from ..result import Finding, Verdict
-from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
+from ..tracing.trace import TraceError, trace
 from .base import Check, Evidence, Found
 
 __all__ = ["Trace"]
@@ -27,7 +28,7 @@ class Trace(Check):
         try:
             with cell.trying():
                 traced = trace(cell.model, cell.call)
-        except TorchScriptUnavailable as error:
+        except Unavailable as error:
             return self.failed(Verdict.UNAVAILABLE, cell.finding(str(error)))
         except TraceError as error:
             return self.failed(Verdict.UNTRACEABLE, self._finding(cell, error))

@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from .. import source
-from ..nested import identical
+from ..nested import identical, tensors
 
 __all__ = ["Operation", "OperationLog", "crop_to", "first_difference", "first_leak", "first_non_finite"]
 
@@ -79,7 +78,7 @@ class OperationLog(TorchFunctionMode):
 
 
 def _tensors_in(values: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, torch.Tensor)]
+    return [leaf for _, leaf in tensors(values)]
 
 
 def crop_to(larger: torch.Tensor, shape: torch.Size, *, at_start: bool = False) -> torch.Tensor | None:

@@ -284,7 +284,7 @@ def _cut_off(item: pytest.Item, request: Request, error: BaseException) -> GateR
     outcome = Outcome.SKIPPED if is_skip(error) else Outcome.FAILED
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
         outcome = Outcome.CRASHED
-    hint = hint_for(str(error)) if outcome is Outcome.FAILED else None
+    hint = hint_for(str(error), verdict="EagerFailure") if outcome is Outcome.FAILED else None
     reason = f"the gate was cut off: {type(error).__name__}: {error}" + (f"; remedy: {hint}" if hint else "")
     return GateResult(id=request.id, nodeid=item.nodeid, outcome=outcome, reason=reason)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..tracing import private
 from .call import Call, bind, own_call, replaced_call, snapshot
 from .effects import CallEffects, effects_of
 from .surroundings import Surroundings
@@ -52,7 +53,9 @@ def signature_of(model: torch.nn.Module) -> tuple[Any, ...]:
 
 def is_candidate(model: torch.nn.Module) -> bool:
     """Whether a module can be the model under test: no ScriptModule, no loss, no metric."""
-    if isinstance(model, (torch.jit.ScriptModule, torch.nn.modules.loss._Loss)):
+    if isinstance(model, torch.jit.ScriptModule) or any(
+        cls.__module__ == "torch.nn.modules.loss" for cls in type(model).__mro__
+    ):
         return False
     if isinstance(model, torch.nn.utils.parametrize.ParametrizationList):
         # Called whenever a parametrised weight is looked at.
@@ -85,20 +88,13 @@ class Observer:
     @contextmanager
     def watching(self) -> Iterator[Observer]:
         """Record every module call in the block, from any thread."""
-        call = torch.nn.Module._call_impl
-        observer = self
+        private.require(*private.OBSERVER)
 
-        def observed(module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return observer._enter(functools.partial(call, module), module, args, kwargs)
+        def replaced(call: Any) -> Any:
+            return lambda module, *args, **kwargs: self._enter(functools.partial(call, module), module, args, kwargs)
 
-        # A global forward pre-hook would be the public way, but it does not see keyword arguments. `__call__` itself is
-        # left alone: a test may replace it until its teardown, and would put ours back then.
-        torch.nn.Module._call_impl = observed  # type: ignore[method-assign, assignment]
-        try:
-            with self._watching_own_calls():
-                yield self
-        finally:
-            torch.nn.Module._call_impl = call  # type: ignore[method-assign]
+        with private.module_calls(replaced), self._watching_own_calls():
+            yield self
 
     @contextmanager
     def _watching_own_calls(self) -> Iterator[None]:
@@ -142,12 +138,12 @@ class Observer:
     def _enter(self, call: Any, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if type(module).__name__ == "OptimizedModule":
             # What torch.compile returns is called in place of the model that it was made from.
-            module = module._modules.get("_orig_mod") or module
+            module = dict(module.named_children()).get("_orig_mod", module)
         depth = getattr(self._local, "depth", 0)
         wanted = depth == 0 and is_candidate(module)
         if self._only is not None:
             wanted = isinstance(module, self._only) and not getattr(self._local, "inside", False)
-        if not wanted or _known(module, self._seen) or torch._C._get_tracing_state() is not None:
+        if not wanted or _known(module, self._seen) or private.is_tracing():
             with self._inside(depth):
                 return call(*args, **kwargs)
         # As given: the call may write into its arguments. That it was accepted, and by what model (a lazy one takes its

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from ..nested import identical
+from ..tracing import private
 from .contents import Contents, parts, same_objects
 
 __all__ = ["ModelState", "isolated"]
 
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
 _COPIED = 64 * 2**20
 """How many bytes of parameters are copied at most; see :class:`ModelState`."""
 
@@ -30,7 +30,7 @@ class _Saved:
     def __init__(self, name: str, tensor: torch.Tensor, *, copied: bool = True) -> None:
         self.name = name
         self.tensor = tensor
-        self.version = _version(tensor)
+        self.version = private.version_of(tensor)
         self.requires_grad = tensor.requires_grad
         self.lost = False
         self._memory = tensor.detach()
@@ -39,7 +39,7 @@ class _Saved:
 
     def changed(self, *, thorough: bool) -> bool:
         """Whether the content is another. Without ``thorough`` an unmoved version counter is believed."""
-        if _version(self.tensor) == self.version and not thorough:
+        if private.version_of(self.tensor) == self.version and not thorough:
             return False
         if self._fingerprint is not None:
             now = _fingerprint(self.tensor)
@@ -56,18 +56,13 @@ class _Saved:
                 self.tensor.data.copy_(self._content)
         if self._fingerprint is not None and self.changed(thorough=True):
             self.lost, self._fingerprint = True, _fingerprint(self.tensor)
-        self.version = _version(self.tensor)
+        self.version = private.version_of(self.tensor)
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Where in memory a tensor is, and how it is read there; a sparse one has no such place."""
     address = tensor.data_ptr() if tensor.layout == torch.strided and not tensor.is_nested else 0
     return address, tensor.shape, tensor.dtype
-
-
-def _version(tensor: torch.Tensor) -> int:
-    # Tensors made under inference mode keep no version counter.
-    return -1 if tensor.is_inference() else tensor._version
 
 
 def _fingerprint(tensor: torch.Tensor) -> torch.Tensor | None:
@@ -113,7 +108,7 @@ class ModelState:
                 continue
             self._dicts[prefix] = module, dict(module.__dict__)
             for name, value in module.__dict__.items():
-                self._note(_joined(prefix, name), value, known, whole=name not in _REGISTRIES)
+                self._note(_joined(prefix, name), value, known, whole=name not in private.REGISTRIES)
 
     def _note(self, name: str, value: Any, known: set[int], *, whole: bool) -> None:
         """Note what one attribute holds; of torch's registries the entries alone, for those are noted elsewhere."""
@@ -134,15 +129,15 @@ class ModelState:
         changed = [saved.name for saved in self._buffers if saved.changed(thorough=True)]
         for prefix, (module, _) in self._dicts.items():
             before = self._registered(prefix)
-            for name in {**before, **module._buffers}:
+            for name in {**before, **private.buffers_of(module)}:
                 full = _joined(prefix, name)
-                if module._buffers.get(name, self) is not before.get(name, self) and full not in changed:
+                if private.buffers_of(module).get(name, self) is not before.get(name, self) and full not in changed:
                     changed.append(full)
         return changed
 
     def _registered(self, prefix: str) -> dict[str, Any]:
         """The buffers that a module had."""
-        return dict(self._contents[id(self._dicts[prefix][1]["_buffers"])].entries())
+        return dict(self._contents[id(self._dicts[prefix][1][private.BUFFERS])].entries())
 
     def changed_attributes(self) -> list[str]:
         """Names of the plain attributes that are other objects, or containers and tensors with other content."""
@@ -150,7 +145,7 @@ class ModelState:
             _joined(prefix, name)
             for prefix, (module, before) in self._dicts.items()
             for name in {**before, **module.__dict__}
-            if name not in (*_REGISTRIES, "training") and self._attribute_differs(prefix, name)
+            if name not in (*private.REGISTRIES, "training") and self._attribute_differs(prefix, name)
         )
 
     def _attribute_differs(self, prefix: str, name: str) -> bool:
@@ -169,18 +164,18 @@ class ModelState:
         module, before = self._dicts[prefix]
         if attribute in before or attribute in module.__dict__:
             return self._attribute_differs(prefix, attribute)
-        return module._buffers.get(attribute) is not self._registered(prefix).get(attribute)
+        return private.buffers_of(module).get(attribute) is not self._registered(prefix).get(attribute)
 
     def written(self, name: str) -> bool:
         """Whether a parameter holds other values, or was written by an operation that moves its version counter."""
         saved = next(saved for saved in self._parameters if saved.name == name)
-        return _version(saved.tensor) != saved.version or saved.changed(thorough=True)
+        return private.version_of(saved.tensor) != saved.version or saved.changed(thorough=True)
 
     def held(self, name: str) -> Any:
         """The object that is a buffer or a plain attribute now; None where there is none."""
         prefix, _, attribute = name.rpartition(".")
         module, _ = self._dicts[prefix]
-        return module.__dict__.get(attribute, module._buffers.get(attribute))
+        return module.__dict__.get(attribute, private.buffers_of(module).get(attribute))
 
     def restore_one(self, name: str) -> None:
         """Put one buffer or plain attribute back, and what it holds; the rest stays."""
@@ -188,7 +183,7 @@ class ModelState:
         module, before = self._dicts[prefix]
         registry, values = module.__dict__, before
         if attribute not in before and attribute not in registry:
-            registry, values = module._buffers, self._registered(prefix)
+            registry, values = private.buffers_of(module), self._registered(prefix)
         if attribute in values:
             registry[attribute] = values[attribute]
         else:
@@ -228,13 +223,13 @@ class ModelState:
             self._restore(saved, thorough=thorough or self._writes_past_counters)
 
     def _restore(self, saved: _Saved, *, thorough: bool) -> None:
-        if thorough or _version(saved.tensor) != saved.version:
+        if thorough or private.version_of(saved.tensor) != saved.version:
             if saved.changed(thorough=True):
-                self._writes_past_counters = self._writes_past_counters or _version(saved.tensor) == saved.version
+                self._writes_past_counters = self._writes_past_counters or private.version_of(saved.tensor) == saved.version
                 saved.restore()
                 if saved.lost:
                     self.lost = tuple(dict.fromkeys((*self.lost, saved.name)))
-            saved.version = _version(saved.tensor)
+            saved.version = private.version_of(saved.tensor)
         if saved.tensor.requires_grad != saved.requires_grad and saved.tensor.is_leaf:
             saved.tensor.requires_grad_(saved.requires_grad)
 
@@ -267,15 +262,10 @@ def isolated() -> Iterator[None]:
     folder = os.getcwd()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    executor = torch._C._get_graph_executor_optimize()
-    profiling = torch._C._jit_set_profiling_executor(True)
-    torch._C._jit_set_profiling_executor(profiling)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with private.kept_executor(), warnings.catch_warnings(), torch.no_grad():
             yield
     finally:
-        torch._C._set_graph_executor_optimize(executor)
-        torch._C._jit_set_profiling_executor(profiling)
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)
         if (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()) != (

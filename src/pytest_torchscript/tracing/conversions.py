@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,10 @@ from typing import Any
 import torch
 
 from .. import source
+from . import private
+from .program import origin_of, shaped_by_values, value_number
 
-__all__ = ["METHODS", "Conversion", "origin_of", "value_number", "watching"]
+__all__ = ["FUNCTIONS", "METHODS", "Conversion", "origin_of", "value_number", "watching"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Conversion:
     inside_torch: bool = False
 
 
+_item = torch.Tensor.item
+"""As it is while nothing is watched: a constant that is read here is no conversion of the model's."""
+
 # The methods by which Python takes a value out of a tensor, and what comes out.
 METHODS = {
     "__bool__": "bool",
@@ -56,24 +61,34 @@ METHODS = {
     "__array__": "numpy",
     "__contains__": "bool",
     "__format__": "text",
+    "allclose": "bool",
+    "equal": "bool",
+    "is_nonzero": "bool",
     "item": "number",
     "tolist": "list",
     "numpy": "numpy",
 }
+# The functions that do, which never ask the tensor's class.
+FUNCTIONS = ("allclose", "equal", "is_nonzero")
 
 
 @contextmanager
 def watching() -> Iterator[list[Conversion]]:
-    """Collect the conversions of traced tensors in the block; ``torch.Tensor`` is as before afterwards."""
+    """Collect the conversions of traced tensors in the block; ``torch`` and its ``Tensor`` are as before afterwards."""
     found: list[Conversion] = []
     own = vars(torch.Tensor)
     before = {name: own[name] for name in (*METHODS, "data") if name in own}
+    functions = {name: getattr(torch, name) for name in FUNCTIONS}
+    watched = {name: _watched(function, "bool", found) for name, function in functions.items()}
     try:
         for name, kind in METHODS.items():
             setattr(torch.Tensor, name, _watched(getattr(torch.Tensor, name), kind, found))
-        torch.Tensor.data = _watched_data(torch._C.TensorBase.data, found)  # type: ignore[assignment]
-        yield found
+        torch.Tensor.data = _watched_data(torch.Tensor.data, found)  # type: ignore[assignment]
+        vars(torch).update(watched)
+        with private.scripted_as({watched[name]: functions[name] for name in FUNCTIONS}):
+            yield found
     finally:
+        vars(torch).update(functions)
         for name in (*METHODS, "data"):
             if name in before:
                 setattr(torch.Tensor, name, before[name])
@@ -82,9 +97,10 @@ def watching() -> Iterator[list[Conversion]]:
 
 
 def _watched(method: Callable[..., Any], kind: str, found: list[Conversion]) -> Callable[..., Any]:
-    def convert(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        result = method(tensor, *args, **kwargs)
-        _note(kind, tensor, result, found)
+    def convert(*args: Any, **kwargs: Any) -> Any:
+        result = method(*args, **kwargs)
+        operands = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        _note(kind, operands, result, found)
         return result
 
     return convert
@@ -93,15 +109,15 @@ def _watched(method: Callable[..., Any], kind: str, found: list[Conversion]) -> 
 def _watched_data(data: Any, found: list[Conversion]) -> property:
     def get(tensor: torch.Tensor) -> torch.Tensor:
         result = data.__get__(tensor, type(tensor))
-        _note("data", tensor, result, found)
+        _note("data", [tensor], result, found)
         assert isinstance(result, torch.Tensor)
         return result
 
     return property(get, lambda tensor, value: data.__set__(tensor, value))
 
 
-def _note(kind: str, tensor: torch.Tensor, result: Any, found: list[Conversion]) -> None:
-    if torch._C._get_tracing_state() is None or not torch._C._is_tracing():
+def _note(kind: str, operands: Sequence[torch.Tensor], result: Any, found: list[Conversion]) -> None:
+    if not private.is_tracing():
         return
     value: Any = result
     if isinstance(value, torch.Tensor):
@@ -110,45 +126,38 @@ def _note(kind: str, tensor: torch.Tensor, result: Any, found: list[Conversion])
         value = repr(value)[:80] if kind in ("list", "text") else type(value).__name__
     frame = sys._getframe(2)
     line = source.innermost(source.frames(frame))
-    traced = torch._C._get_value_trace(tensor)  # type: ignore[attr-defined]
+    # Weights are the same in every run. The trace is not asked for what may be one: a tensor that requires grad and is no
+    # parameter of the model can be no constant either, and torch's error leaves a trace behind of which the process dies.
+    traced = [private.value_trace(tensor) for tensor in operands if not _is_weight(tensor)]
     origin, thresholds, moduli, axes = _origin(traced)
+    after = max(map(value_number, traced), default=-1)
     inside = frame.f_code.co_filename.startswith(_TORCH)
-    found.append(Conversion(kind, value, line, value_number(traced), origin, thresholds, moduli, axes, inside))
+    found.append(Conversion(kind, value, line, after, origin, thresholds, moduli, axes, inside))
 
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 
 
-def value_number(value: Any) -> int:
-    """The number torch gave a traced value; it grows in the order of tracing. -1 for a value with a name."""
-    name = value.debugName().rsplit(".", 1)[-1]
-    return int(name) if name.isdigit() else -1
+def _is_weight(tensor: torch.Tensor) -> bool:
+    return tensor.requires_grad and tensor.is_leaf
 
 
 _COMPARISONS = {"aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne"}
 _DIVISIONS = {"aten::remainder", "aten::fmod", "aten::floor_divide", "aten::div", "aten::mul"}
-
-
-# Operations whose result is, or shares the memory of, their first argument.
-_ALIASES = {"aten::lift_fresh", "aten::detach", "aten::alias", "aten::view", "aten::slice", "aten::select", "aten::to"}
-
-
-def origin_of(value: Any) -> Any:
-    """The traced value that ``value`` is another name, or a view, of."""
-    while value.node().kind() in _ALIASES:
-        value = next(iter(value.node().inputs()))
-    return value
+_SIZES = {"aten::size", "aten::numel"}
+_MOST_VALUES = 200
+"""Values of a graph that are looked at for the origin of one."""
 
 
 def _number_of(value: Any) -> float | None:
-    node = origin_of(value).node()
-    if node.kind() != "prim::Constant" or "value" not in node.attributeNames():
-        return None
-    constant = node.output().toIValue()
+    value = origin_of(value)
+    constant = value.toIValue()
     if isinstance(constant, torch.Tensor):
-        if constant.numel() != 1 or constant.is_meta or constant.is_complex():
+        # Its own sizes would be traced, and compared by a method that is watched.
+        sizes = value.type().sizes()
+        if sizes is None or math.prod(sizes) != 1 or constant.is_meta or constant.is_complex():
             return None
-        constant = constant.item()
+        constant = _item(constant)
     # Minus infinity is a common thing to look for in a mask, and no number to try values around.
     return float(constant) if isinstance(constant, (int, float)) and math.isfinite(constant) else None
 
@@ -163,25 +172,33 @@ def _size_of(node: Any) -> Iterator[tuple[str, int]]:
             yield owner.debugName().partition(".")[0], int(number)
 
 
-def _origin(
-    value: Any,
-) -> tuple[str | None, tuple[float, ...], tuple[float, ...], tuple[tuple[str, int], ...]]:
-    """What a traced value was computed from, the constants it met on the way, and the axes whose sizes it holds."""
-    axes: dict[tuple[str, int], None] = {}
+_Axes = tuple[tuple[str, int], ...]
+
+
+def _origin(values: Sequence[Any]) -> tuple[str | None, tuple[float, ...], tuple[float, ...], _Axes]:
+    """What traced values were computed from, the constants they met on the way, and the axes whose sizes they hold.
+
+    What is not known after many values counts as a value: it asks for more probes, where a size asks for others.
+    """
     thresholds: list[float] = []
     moduli: list[float] = []
+    axes: dict[tuple[str, int], None] = {}
     seen: set[str] = set()
-    pending = [value]
+    pending = list(values)
     sized = valued = False
-    while pending and len(seen) < 200:
+    while pending:
         current = pending.pop()
         if current.debugName() in seen:
             continue
+        if len(seen) == _MOST_VALUES:
+            valued = True
+            break
         seen.add(current.debugName())
         node = current.node()
         kind = node.kind()
-        if kind == "aten::size":
-            sized = True
+        if kind in _SIZES:
+            by_values = shaped_by_values(next(iter(node.inputs())))
+            sized, valued = sized or not by_values, valued or by_values
             axes.update(dict.fromkeys(_size_of(node)))
             continue
         if kind == "prim::Param":

@@ -10,15 +10,13 @@ from typing import Any
 
 import torch
 
-from .conversions import METHODS
+from .conversions import FUNCTIONS, METHODS
 
 __all__ = ["Decisions", "same_way", "watching_decisions"]
 
 Decisions = list[tuple[str, int, str]]
 """File, line and value of each, in the order in which they were taken."""
 
-_QUESTIONS = ("equal", "allclose")
-"""Functions of torch, and methods of its tensors, that answer with a bool."""
 _LONGEST = 80
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 """What this package itself asks of tensors is no decision of the model."""
@@ -28,8 +26,8 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 def watching_decisions() -> Iterator[Decisions]:
     """Collect the values that leave tensors in the block; ``torch.Tensor`` is as before afterwards."""
     found: Decisions = []
-    places: list[tuple[Any, str]] = [(torch.Tensor, name) for name in (*METHODS, *_QUESTIONS)]
-    places += [(torch, name) for name in _QUESTIONS]
+    places: list[tuple[Any, str]] = [(torch.Tensor, name) for name in METHODS]
+    places += [(torch, name) for name in FUNCTIONS]
     before = [(owner, name, vars(owner).get(name)) for owner, name in places]
     try:
         for owner, name in places:

@@ -8,14 +8,15 @@ import ctypes
 import io
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from ..nested import clone, map_tensors
+from . import private
 
-__all__ = ["StillRunning", "detached", "in_own_thread", "private_compilation", "round_trip", "run"]
+__all__ = ["StillRunning", "detached", "in_own_thread", "round_trip", "run"]
 
 
 def detached(value: Any) -> Any:
@@ -43,7 +44,7 @@ def in_own_thread(function: Callable[[], Any], *, timeout: float | None = None) 
     """
     outcome: list[Any] = []
     failure: list[BaseException] = []
-    modes = torch.overrides._get_current_function_mode_stack()
+    modes = private.function_modes()
     grad = torch.is_grad_enabled()
     threads = torch.get_num_threads()
     inference = torch.is_inference_mode_enabled()
@@ -57,7 +58,7 @@ def in_own_thread(function: Callable[[], Any], *, timeout: float | None = None) 
         torch.set_num_threads(threads)
         torch.set_grad_enabled(grad)
         for mode in modes:
-            torch._C._push_on_torch_function_stack(mode)
+            private.push_function_mode(mode)
         if ours:
             sys.settrace(log)
         try:
@@ -86,25 +87,6 @@ def in_own_thread(function: Callable[[], Any], *, timeout: float | None = None) 
     if failure:
         raise failure[0]
     return outcome[0]
-
-
-@contextlib.contextmanager
-def private_compilation() -> Iterator[Any]:
-    """A compilation unit of our own, in which everything that tracing registers lives and dies.
-
-    torch registers one class for every traced submodule in a process-wide compilation unit and never lets go: about 6 MB
-    a trace of a 4-layer model. Clearing that registry would break the ScriptModules the user's tests hold, so ours are
-    registered elsewhere: torch looks the unit up as ``torch.jit._state._python_cu``.
-    """
-    state, recursive = torch.jit._state, torch.jit._recursive
-    before = state._python_cu, recursive._python_cu, recursive.concrete_type_store
-    unit = torch._C.CompilationUnit()
-    state._python_cu = recursive._python_cu = unit
-    recursive.concrete_type_store = recursive.ConcreteTypeStore()
-    try:
-        yield unit
-    finally:
-        state._python_cu, recursive._python_cu, recursive.concrete_type_store = before
 
 
 def run(module: Any, inputs: Mapping[str, Any], *, profiled: bool = False, autocast: bool = True) -> Any:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from .. import source
 from ..nested import clone, map_tensors, tensors
 from ..subject.call import Call
-from .conversions import Conversion, value_number, watching
+from . import private
+from .conversions import Conversion, watching
 from .execute import in_own_thread
+from .program import constant_tensor, line_of, nodes_in, value_number
 from .trace import quiet
 
 __all__ = ["Difference", "Graph", "Node", "differences", "graph_of", "nodes_of"]
@@ -47,7 +48,7 @@ class Node:
         """The user's or library's line; for a list of operands, which has none, that of the operation it is for."""
         raw = self.raw
         for _ in range(4):
-            line = source.innermost(source.parse_stack(raw.sourceRange()))
+            line = line_of(raw)
             uses = [use for value in raw.outputs() for use in value.uses()]
             if line is not None or not uses:
                 return line
@@ -98,9 +99,8 @@ def _constant(node: Any) -> str:
     """The value of a ``prim::Constant`` as text; a tensor's by shape and digest."""
     if "value" not in node.attributeNames():
         return "None"
-    kind = node.kindOf("value")
-    if kind == "t":
-        tensor = node.t("value")
+    tensor = constant_tensor(node)
+    if tensor is not None:
         if tensor.is_meta:
             return f"tensor {tensor.dtype} {tuple(tensor.shape)}"
         if tensor.numel() == 1:
@@ -113,7 +113,7 @@ def _constant(node: Any) -> str:
     try:
         return repr(node.output().toIValue())
     except RuntimeError:
-        return str(kind)
+        return str(node.kindOf("value"))
 
 
 def nodes_of(graph: Any) -> list[Node]:
@@ -126,22 +126,16 @@ def nodes_of(graph: Any) -> list[Node]:
     for value in graph.inputs():
         number(value)
     found: list[Node] = []
-
-    def walk(block: Any) -> None:
-        for node in block.nodes():
-            outputs = list(node.outputs())
-            if node.kind() == "prim::Constant":
-                numbers[outputs[0].debugName()] = _constant(node)
-                continue
-            inputs = tuple(number(value) for value in node.inputs())
-            for value in outputs:
-                number(value)
-            first = value_number(outputs[0]) if outputs else -1
-            found.append(Node(node.kind(), inputs, len(outputs), first, node))
-            for inner in node.blocks():
-                walk(inner)
-
-    walk(graph)
+    for node in nodes_in(graph):
+        outputs = list(node.outputs())
+        if node.kind() == "prim::Constant":
+            numbers[outputs[0].debugName()] = _constant(node)
+            continue
+        inputs = tuple(number(value) for value in node.inputs())
+        for value in outputs:
+            number(value)
+        first = value_number(outputs[0]) if outputs else -1
+        found.append(Node(node.kind(), inputs, len(outputs), first, node))
     results = tuple(number(value) for value in graph.outputs())
     found.append(Node("prim::Return", results, 0, -1, graph.return_node()))
     return found
@@ -165,24 +159,12 @@ def graph_of(model: torch.nn.Module, call: Call, inputs: Mapping[str, Any] | Non
         args, kwargs = call.arguments(rebuilt)
         output = model(*args, **kwargs)
         results.append(output)
-        found = [leaf for leaf in pytree.tree_leaves(_plain(output)) if isinstance(leaf, torch.Tensor)]
-        return tuple(found)
+        return tuple(tensor for _, tensor in tensors(output))
 
     with quiet(), watching() as conversions, torch.no_grad():
-        graph, _ = in_own_thread(
-            lambda: torch._C._create_graph_by_tracing(forward, tuple(flat + state), lambda _: "", True, False)
-        )
-        torch._C._jit_pass_inline(graph)
-        torch._C._jit_pass_dce(graph)
+        graph = in_own_thread(lambda: private.graph_by_tracing(forward, tuple(flat + state)))
+        private.inline(graph)
     return Graph(tuple(nodes_of(graph)), tuple(conversions), map_tensors(lambda t: t.detach(), results[0]), graph)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value
 
 
 def differences(left: Graph, right: Graph, most: int = 4) -> list[Difference]:

@@ -10,6 +10,7 @@ import torch
 
 from .. import source
 from ..subject.call import Call
+from . import private
 from .graph import graph_of
 
 __all__ = ["RefusedNode", "nodes_before_refusal"]
@@ -35,8 +36,8 @@ class _Reading(torch.nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         output = self.model(*args, **kwargs)
-        state = torch._C._get_tracing_state()
-        self.found += [] if state is None else [_read(node) for node in state.graph().nodes() if node.kind() == self.kind]
+        graph = private.graph_under_way()
+        self.found += [] if graph is None else [_read(node) for node in graph.nodes() if node.kind() == self.kind]
         return output
 
 

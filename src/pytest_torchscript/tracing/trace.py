@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 from .. import source
+from ..errors import Unavailable
 from ..subject.call import Call
+from . import private
 from .conversions import Conversion, watching
-from .execute import in_own_thread, private_compilation
+from .execute import in_own_thread
 
 __all__ = ["Diagnostic", "TorchScriptUnavailable", "TraceError", "Traced", "quiet", "trace"]
 
@@ -54,8 +56,11 @@ class TraceError(Exception):
         self.line = source.innermost(source.traceback_frames(cause.__traceback__))
 
 
-class TorchScriptUnavailable(Exception):
+class TorchScriptUnavailable(Unavailable):
     """This torch has no usable TorchScript."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, name="torch.jit.trace", version=str(torch.__version__))
 
 
 @dataclass
@@ -89,10 +94,16 @@ def quiet() -> Iterator[_Recorder]:
 
 
 def ensure_available() -> None:
-    """Raise :class:`TorchScriptUnavailable` where tracing cannot work at all."""
+    """Whether tracing can work at all.
+
+    Raises:
+        TorchScriptUnavailable: this torch has no usable TorchScript.
+        Unavailable: it lacks a private name that the gate needs.
+    """
     if not hasattr(getattr(torch, "jit", None), "trace"):
         raise TorchScriptUnavailable(f"torch {torch.__version__} has no torch.jit.trace; use torch.export instead")
-    if not torch.jit._state._enabled:
+    private.require()
+    if not private.script_enabled():
         raise TorchScriptUnavailable("TorchScript is switched off by PYTORCH_JIT=0; unset it to run the gate")
 
 
@@ -104,13 +115,13 @@ def trace(model: torch.nn.Module, call: Call) -> Traced:
 
     Raises:
         TraceError: torch refuses.
-        TorchScriptUnavailable: this torch has no usable TorchScript.
+        Unavailable: this torch has no usable TorchScript, or lacks a private name that the gate needs.
     """
     ensure_available()
     with ExitStack() as stack:
         recorder = stack.enter_context(quiet())
         inputs = stack.enter_context(call.as_forward(model))
-        unit = stack.enter_context(private_compilation())
+        unit = stack.enter_context(private.compilation_unit())
         conversions = stack.enter_context(watching())
         try:
             module, strict = in_own_thread(lambda: _trace(model, inputs, unit))

@@ -12,8 +12,8 @@ from typing import Any
 from ..deployment import Deployment
 from .exporting import exported
 from .judging import judge
-from .private import quiet
 from .probing import FAST_PATH_HINT, Program, differs_by_fast_path, give
+from .recording import quiet
 from .turn import alone
 
 __all__ = ["build", "run"]

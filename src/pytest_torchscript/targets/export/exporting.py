@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.export import Dim, ExportedProgram
-from torch.utils._pytree import tree_map
 
 from ...nested import clone, tensors
+from ...tracing import private
 from ..base import Unsupported
 from ..deployment import Deployment
-from .private import GuardLog
 from .probing import Program, probe
+from .recording import GuardLog
 from .refusals import refusal
 from .turn import out_of_time
 
@@ -160,7 +160,7 @@ def _dynamic_shapes(
             by_tensor[id(tensor)] = axes
     if not by_tensor:
         return None
-    shapes: tuple[Any, ...] = tree_map(lambda leaf: by_tensor.get(id(leaf)), arguments)
+    shapes: tuple[Any, ...] = private.tree_map(lambda leaf: by_tensor.get(id(leaf)), arguments)
     return shapes
 
 

@@ -11,8 +11,8 @@ from ...result import Status
 from ..base import Unsupported
 from ..deployment import Deployment
 from .exporting import Attempt
-from .private import input_shapes
 from .probing import FAST_PATH_HINT, Probe, classify, differs_by_fast_path, give, probe, sizes_to_try
+from .recording import input_shapes
 from .refusals import KEEP, reason_of
 
 __all__ = ["judge"]

@@ -8,7 +8,7 @@ from ... import source
 from ...diagnosis.error_text import root_cause
 from ..base import Unsupported
 from ..deployment import Deployment
-from .private import scripted_part
+from .recording import scripted_part
 
 __all__ = ["KEEP", "reason_of", "refusal"]
 

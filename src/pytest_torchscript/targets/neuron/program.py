@@ -11,6 +11,7 @@ import torch
 
 from ... import source
 from ...nested import join, tensors
+from ...tracing import private
 from ..deployment import Deployment
 
 __all__ = ["Operation", "Program", "Value"]
@@ -167,7 +168,7 @@ class Operation:
         text = self.raw.schema()
         if not text.startswith("aten::"):
             return
-        schema = torch._C.parse_schema(text)
+        schema = private.parse_schema(text)
         for argument, value in zip(schema.arguments, self.inputs, strict=False):
             info = argument.alias_info
             if info is None:

@@ -6,11 +6,10 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from ... import source
+from ...nested import tensors
 from ...result import Finding, Status
 from ..base import NotJudged
 from ..deployment import Deployment
@@ -47,7 +46,7 @@ class _ShapeLog(TorchFunctionMode):
             return result
         if len(self.steps) == self._asked:
             self.line = source.innermost(source.frames(inspect.currentframe()))
-        found = tuple(tuple(leaf.shape) for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor))
+        found = tuple(tuple(leaf.shape) for _, leaf in tensors(result))
         self.steps.append(_Step(name, found))
         return result
 

@@ -1,11 +1,4 @@
-"""Every private name and every node of torch that the target ``export`` touches, each with its reason.
-
-- ``torch.export._trace.print``, ``torch.fx.graph_module.print`` and the loggers of torch: refused exports print graphs.
-- ``torch.fx.graph_module._loader.eval_cache``: keeps the generated source of every program for good.
-- ``ShapeEnv._get_sloc``, ``.guards``, ``.var_to_sources``: no public name tells which line of the model fixed a size.
-- ``ShapeEnv.fake_tensor_cache``: keeps operations on symbolic sizes for good.
-- ``SymInt.node.maybe_as_int``: a size may be a symbol and a constant at once.
-"""
+"""What torch.export prints and keeps, and where it takes down the conditions on sizes: no public name tells."""
 
 from __future__ import annotations
 
@@ -17,18 +10,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Imported before the loggers are listed: each of these creates one when it is imported.
-import torch._export.non_strict_utils
-import torch.export._trace
-import torch.fx.graph_module
+import torch
 from torch.export import ExportedProgram
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from ... import source
+from ...tracing import private
 
 __all__ = ["GuardLog", "input_shapes", "quiet", "scripted_part"]
 
-_PRINTING = (torch.export._trace, torch.fx.graph_module)
 _RECURRENT = torch.nn.modules.rnn.__file__
 
 
@@ -39,6 +28,8 @@ def quiet() -> Iterator[None]:
     A refused export logs a warning and prints a graph; a program that refuses its inputs prints its code.
     """
     here = threading.get_ident()
+    # Before the loggers are listed: each of these modules creates one when it is imported.
+    printing = private.modules_of_export()
     known = logging.root.manager.loggerDict.items()
     loggers = [entry for name, entry in known if isinstance(entry, logging.Logger) and name.partition(".")[0] == "torch"]
 
@@ -49,17 +40,17 @@ def quiet() -> Iterator[None]:
         if threading.get_ident() != here:
             print(*args, **kwargs)
 
-    sources = getattr(getattr(torch.fx.graph_module, "_loader", None), "eval_cache", {})
+    sources = private.generated_sources()
     before = set(sources)
     for logger in loggers:
         logger.addFilter(from_elsewhere)
-    for module in _PRINTING:
+    for module in printing:
         # This hides the builtin in that module alone.
         vars(module)["print"] = print_elsewhere
     try:
         yield
     finally:
-        for module in _PRINTING:
+        for module in printing:
             vars(module).pop("print", None)
         for logger in loggers:
             logger.removeFilter(from_elsewhere)
@@ -82,7 +73,7 @@ class GuardLog:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        original = getattr(ShapeEnv, "_get_sloc", None)
+        original = private.guard_location()
         if original is None:
             # torch before 2.6 keeps whole stacks itself.
             yield
@@ -98,11 +89,11 @@ class GuardLog:
                 self._lines[id(location)] = location, source.innermost(stack), unrolled
             return location
 
-        ShapeEnv._get_sloc = located  # type: ignore[method-assign, assignment]
+        private.set_guard_location(located)
         try:
             yield
         finally:
-            ShapeEnv._get_sloc = original  # type: ignore[method-assign]
+            private.set_guard_location(original)
 
     def broken_at(self, inputs: Mapping[str, Any]) -> tuple[source.Line | None, bool]:
         """The line of the first guard that these inputs break, and whether it lies in torch's recurrent layers."""

@@ -1,0 +1,64 @@
+"""The private names of torch that this package uses: for what, in place of which public way, and what is expected of each.
+
+No other folder uses one. A name without an underscore counts as private too where torch does not document it. torch may
+change any of them in any release, so each has a test of its own, which :func:`require` runs before a gate begins: a name
+that is missing or behaves otherwise is :class:`~pytest_torchscript.errors.Unavailable`, and no model is judged without it.
+"""
+
+from __future__ import annotations
+
+from . import declaring, export, graphs, process, tensors
+from .declaring import Name
+from .export import generated_sources, guard_location, modules_of_export, set_guard_location, tree_map
+from .graphs import graph_by_tracing, graph_under_way, inline, is_tracing, parse_schema, value_trace
+from .process import compilation_unit, function_modes, kept_executor, push_function_mode, script_enabled, scripted_as
+from .tensors import BUFFERS, REGISTRIES, buffers_of, default_tolerances, flop_counter, module_calls, version_of
+
+__all__ = [
+    "BUFFERS",
+    "EXPORT",
+    "GATE",
+    "NAMES",
+    "OBSERVER",
+    "REGISTRIES",
+    "Name",
+    "buffers_of",
+    "compilation_unit",
+    "default_tolerances",
+    "flop_counter",
+    "function_modes",
+    "generated_sources",
+    "graph_by_tracing",
+    "graph_under_way",
+    "guard_location",
+    "inline",
+    "is_tracing",
+    "kept_executor",
+    "module_calls",
+    "modules_of_export",
+    "parse_schema",
+    "push_function_mode",
+    "require",
+    "script_enabled",
+    "scripted_as",
+    "set_guard_location",
+    "tree_map",
+    "value_trace",
+    "version_of",
+]
+
+NAMES = tuple(entry for room in (graphs, process, tensors, export) for entry in vars(room).values() if isinstance(entry, Name))
+GATE, OBSERVER, EXPORT = (
+    tuple(entry.name for entry in NAMES if entry.by == by) for by in (declaring.GATE, declaring.OBSERVER, declaring.EXPORT)
+)
+
+
+def require(*names: str) -> None:
+    """Test the names, by default all that every gate needs. It costs a few milliseconds once, and next to nothing again.
+
+    Raises:
+        Unavailable: one is missing, or behaves otherwise.
+    """
+    for entry in NAMES:
+        if entry.name in (names or GATE):
+            declaring.verify(entry)
