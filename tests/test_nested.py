@@ -243,6 +243,8 @@ def holding(number: float) -> list[Any]:
         pair.to_sparse(),
         announced(lambda: pair.unsqueeze(0).to_sparse_csr()),
         pair.to(EIGHT_BITS),
+        pair.to_mkldnn(),
+        torch.sparse_coo_tensor(torch.tensor([[0, 0]]), pair, check_invariants=True),
         pair.to(torch.bfloat16),
         ragged(t(1.0), pair),
         ragged(t(1.0), pair, jagged=False),
@@ -256,7 +258,7 @@ def test_an_output_is_finite_when_all_its_numbers_are(output: object) -> None:
     assert nan_free(output)
 
 
-@pytest.mark.parametrize("output", holding(NAN))
+@pytest.mark.parametrize("output", [*holding(NAN), t(1.0, NAN).to(torch.float8_e4m3fn)])
 def test_a_nan_is_found_in_every_kind_of_tensor(output: object) -> None:
     """Complex, sparse, nested and 8-bit tensors hide none, whichever part of a number it is in."""
     assert not finite(output)
@@ -480,6 +482,7 @@ def test_sparse_and_quantised_outputs_are_compared_by_value() -> None:
     right = torch.quantize_per_tensor(t(1.0, 3.0), 0.1, 0, torch.qint8)
     assert compare(left, left.clone()) == []
     assert only(compare(left, right)).index == (1,)
+    assert compare(left, right, {"float32": Tolerance(atol=1.5)}) == []
 
 
 def test_another_layout_is_named() -> None:
@@ -544,6 +547,7 @@ def test_another_shape_is_named() -> None:
         (t(1.0), {"x": t(1.0)}, "output", "structure float32 (1,) instead of mapping with 'x'"),
         ((t(1.0),), {"x": t(1.0)}, "output", "structure tuple of 1 instead of mapping with 'x'"),
         ({"x": t(1.0)}, (t(1.0),), "output", "structure mapping with 'x' instead of tuple of 1"),
+        ({0: t(1.0)}, (t(1.0),), "output", "structure mapping with 0 instead of tuple of 1"),
         ((1,), (1.0,), "[0]", "structure int instead of float"),
         ((1,), (True,), "[0]", "structure int instead of bool"),
     ],

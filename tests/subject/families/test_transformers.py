@@ -126,9 +126,10 @@ def test_a_forward_that_takes_keywords_is_asked_by_a_run() -> None:
 def test_a_forward_that_refuses_return_dict_does_not_get_it() -> None:
     """Its own words tell; a run that fails for another reason leaves that to the checks."""
     assert deployed(Choosy()).constants == {}
-    other = Choosy()
-    other.refusal = lambda: ValueError("return_dict has nothing to do with it")
-    assert deployed(other).constants == {"return_dict": False}
+    for error in (ValueError("return_dict has nothing to do with it"), TypeError("nor has this")):
+        other = Choosy()
+        other.refusal = lambda error=error: error
+        assert deployed(other).constants == {"return_dict": False}
 
 
 def test_without_a_run_keywords_are_believed() -> None:
@@ -144,6 +145,19 @@ def test_a_cache_behind_keywords_is_known_from_the_config() -> None:
     for use_cache, constants in ((True, {"use_cache": False}), (False, {})):
         model.config.use_cache = use_cache
         assert deployed(model).constants == {**constants, "return_dict": False}
+    plain = Own()
+    plain.config.use_cache = True
+    assert deployed(plain).constants == {}
+
+
+def test_a_cache_in_the_signature_is_switched_off_whatever_the_config_says() -> None:
+    """The forward has a default of its own."""
+
+    class Cached(Own):
+        def forward(self, x: Tensor, use_cache: bool = True) -> Any:
+            return self.linear(x)
+
+    assert deployed(Cached()).constants == {"use_cache": False}
 
 
 # The flag
