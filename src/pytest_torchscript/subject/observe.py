@@ -114,7 +114,8 @@ class Observer:
             return self._enter(original, module, args, kwargs)
 
         watched: set[type] = set()
-        outer = vars(torch.nn.Module).get("__init_subclass__")
+        watching = [True]
+        make = torch.nn.Module.__init__
         with ExitStack() as stack:
 
             def watch(cls: type) -> None:
@@ -123,20 +124,18 @@ class Observer:
                     watched.add(owner)
                     stack.enter_context(replaced_call(owner, observed))
 
-            def defined(cls: Any, /, **arguments: Any) -> None:
-                if outer is None:
-                    super(torch.nn.Module, cls).__init_subclass__(**arguments)  # type: ignore[misc]
-                else:
-                    outer.__get__(None, cls)(**arguments)
-                watch(cls)
+            @functools.wraps(make)
+            def made(module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+                # A class that the body defines is known here at the latest.
+                if watching:
+                    watch(type(module))
+                make(module, *args, **kwargs)
 
             for cls in _subclasses(torch.nn.Module):
                 watch(cls)
-            torch.nn.Module.__init_subclass__ = classmethod(defined)  # type: ignore[assignment]
-            if outer is None:
-                stack.callback(delattr, torch.nn.Module, "__init_subclass__")
-            else:
-                stack.callback(setattr, torch.nn.Module, "__init_subclass__", outer)
+            torch.nn.Module.__init__ = made  # type: ignore[method-assign, assignment]
+            stack.callback(setattr, torch.nn.Module, "__init__", make)
+            stack.callback(watching.clear)
             yield
 
     def _enter(self, call: Any, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
