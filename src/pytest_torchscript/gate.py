@@ -167,7 +167,7 @@ def _cells(
     training = model.training
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
-    state = ModelState(model)
+    state = ModelState(model, written=call.effects.parameters if call.effects else ())
     try:
         dims = _dims(model, call, spec, state, seq_asked=seq is not None, try_it=not meta)
         call = _sized(call, dims, batch, seq, spec.mask)

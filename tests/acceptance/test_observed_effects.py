@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pytest_torchscript import gate
@@ -86,19 +85,6 @@ class Rounds(Linear):
         return self.fc(x)
 
 
-class Normalises(nn.Module):
-    """Rows of length one: a second call finds them so, but for rounding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.centres = nn.Parameter(torch.randn(4, 8))
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            self.centres.copy_(F.normalize(self.centres, dim=1).half().float())  # guilty
-        return x @ self.centres.T
-
-
 class ShortRows(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +108,7 @@ IDS = torch.randint(0, 50, (2, 16), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("cls", [Clamps, ClampsPastTheCounter, Prunes, Rounds, Normalises])
+@pytest.mark.parametrize("cls", [Clamps, ClampsPastTheCounter, Prunes, Rounds])
 def test_weights_that_the_observed_call_changed_fail(cls: type[nn.Module], training: bool) -> None:
     """A second call has nothing left to change; the first one did, at this line."""
     cell = observed(cls().train(training), X)
@@ -345,6 +331,35 @@ def test_what_is_kept_is_named_alone() -> None:
     (finding,) = observed(KeepsInHelper(), X).check("purity").findings
     assert finding.path == "memory"
     assert "the answer depends on the first call of the model" in finding.message
+
+
+class FillsWorkspace(nn.Module):
+    """What is written is read again in the same call; a deployed program carries it all the same."""
+
+    keys: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(16, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.keys[: len(x)] = x * 2  # guilty
+        return x + self.keys[: len(x)]
+
+
+class NeedsTraining(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.scale = 2.0
+        return x * self.scale  # guilty
+
+
+@pytest.mark.parametrize("cls", [FillsWorkspace, NeedsTraining])
+def test_a_model_that_the_observed_call_made_fit_fails(cls: type[nn.Module]) -> None:
+    """A buffer that holds this input's values already, an attribute that only train mode sets."""
+    cell = observed(cls(), X)
+    assert cell.check("purity").verdict is Verdict.SIDE_EFFECT
+    assert {place(finding) for finding in cell.check("purity").findings} == guilty(cls)
 
 
 class KeepsMap(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from .. import source
 from ..diagnosis.lines import first_line_where
 from ..nested import clone, identical, tensors
 from ..result import CheckResult, Finding, Status, Verdict
-from ..subject.history import dependence
+from ..subject.history import dependence, overwritten
 from ..subject.inputs import resize
 from ..tracing.trace import quiet
 from .base import Check, Context, finite, state_writes
@@ -119,17 +120,26 @@ class Purity(Check):
         effects = context.call.effects
         if effects is None or effects.before.model is not context.model:
             return []
-        found = dependence(
-            effects,
-            lambda inputs: context.eager(inputs, restore=False),
-            context.inputs,
-            self._others(context),
-            lambda left, right: bool(context.compare(left, right)),
-        )
+        others = self._others(context)
+
+        def run(inputs: Mapping[str, Any]) -> Any:
+            return context.eager(inputs, restore=False)
+
+        def written_at(name: str) -> source.Line | None:
+            with effects.undone() as before, quiet():
+                return first_line_where(lambda: context.call.run(context.model), lambda: before.differs(name))
+
+        written = overwritten(effects, run, context.inputs, others[0][1]) if effects.buffers else []
+        if written:
+            return [self._written_state(context, "buffer", name, written_at(name)) for name in written]
+        found = dependence(effects, run, context.inputs, others, lambda left, right: bool(context.compare(left, right)))
         if found is None:
             return []
-        with effects.undone() as before, quiet():
-            line = first_line_where(lambda: context.call.run(context.model), lambda: before.differs(found.names[0]))
+        if found.error is not None and found.alone is None:
+            failure = context.failure(found.error)
+            message = f"{found.label} is refused by a model in eval mode that was never called before: {failure.message}"
+            return [replace(failure, message=message, hint="set in the constructor what a call needs")]
+        line = written_at(found.names[0])
         if found.error is not None:
             cause = context.failure(found.error).message
             message = f"{found.label} is refused after another call, though accepted by a model never called before: {cause}"

@@ -118,9 +118,10 @@ class Weights(Check):
             with quiet():
                 line = first_line_where(lambda: context.call.run(context.model), lambda name=name: context.state.written(name))  # type: ignore[misc]
             context.state.restore(thorough=True)
+            kept = "; it is too large to be copied, and keeps the new values" if name in context.state.lost else ""
             found.append(
                 context.finding(
-                    f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(context.model, name)}",
+                    f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(context.model, name)}{kept}",
                     path=name,
                     line=line,
                     where="written at",

@@ -147,28 +147,25 @@ class Observer:
         if self._only is not None:
             wanted = isinstance(module, self._only) and not getattr(self._local, "inside", False)
         if not wanted or _known(module, self._seen) or torch._C._get_tracing_state() is not None:
-            with self._inside(depth):
+            self._local.depth = depth + 1
+            try:
                 return call(*args, **kwargs)
+            finally:
+                self._local.depth = depth
         # As given: the call may write into its arguments. That it was accepted, and by what model (a lazy one takes its
         # shape in its first call), is known only afterwards.
         given = snapshot(args), snapshot(kwargs)
-        with effects_of(module) as effects, self._inside(depth, wanted=True):
-            result = call(*args, **kwargs)
+        with effects_of(module) as effects:
+            self._local.depth, self._local.inside = depth + 1, True
+            try:
+                result = call(*args, **kwargs)
+            finally:
+                self._local.depth, self._local.inside = depth, False
         key = signature_of(module)
         if key not in self._seen:
             self._seen.add(key)
             self.calls.append(ObservedCall(module, *given, Surroundings.now(), *effects))
         return result
-
-    @contextmanager
-    def _inside(self, depth: int, *, wanted: bool = False) -> Iterator[None]:
-        """While open, calls in this thread are parts of one that is seen already."""
-        inside = getattr(self._local, "inside", False)
-        self._local.depth, self._local.inside = depth + 1, inside or wanted
-        try:
-            yield
-        finally:
-            self._local.depth, self._local.inside = depth, inside
 
 
 def _known(model: torch.nn.Module, seen: set[tuple[Any, ...]]) -> bool:
