@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ def prepared(
     _refuse_lazy(model)
     # Without weights, what the forward makes anew must not come with any either.
     device = torch.device("meta") if meta else contextlib.nullcontext()
-    with in_eval_mode(model) as state, device:
+    with in_eval_mode(model, written=call.effects.parameters if call.effects else ()) as state, device:
         family = family_of(model)
         dims = _dims(model, call, spec, state, seq_asked=seq is not None, try_it=not meta)
         call = _sized(call, dims, batch, seq, spec.mask)
@@ -97,12 +97,15 @@ def prepared(
 
 
 @contextlib.contextmanager
-def in_eval_mode(model: torch.nn.Module) -> Iterator[ModelState]:
-    """The model in eval mode, and its state before the block; afterwards state and mode are as they were."""
+def in_eval_mode(model: torch.nn.Module, *, written: Collection[str] = ()) -> Iterator[ModelState]:
+    """The model in eval mode, and its state before the block; afterwards state and mode are as they were.
+
+    ``written`` names parameters that calls are known to change: they are copied, however large they are.
+    """
     training = model.training
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
-    state = ModelState(model)
+    state = ModelState(model, written=written)
     try:
         yield state
     finally:

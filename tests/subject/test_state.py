@@ -539,7 +539,7 @@ def test_a_single_bit_of_a_parameter_without_a_copy_is_seen(large: nn.Linear) ->
     state = ModelState(large, copied=0)
     for row, column in ((0, 0), (57, 123), (99, 299)):
         before = large.weight[row, column].item()
-        large.weight.data[row, column] = before * 1.0000002 + 1e-9
+        large.weight.data[row, column] = torch.nextafter(torch.tensor(before), torch.tensor(9.0))
         assert state.changed_parameters() == ["weight"]
         large.weight.data[row, column] = before
         assert state.changed_parameters() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .. import source
@@ -12,7 +13,7 @@ from ..explain import advice, lines_of
 from ..nested import clone, nan_free, tensors
 from ..probing.axes import probed_dims
 from ..result import Finding, Verdict
-from ..subject.history import dependence
+from ..subject import history
 from ..subject.inputs import resize
 from ..survey import overwritten
 from ..tracing.trace import quiet
@@ -100,23 +101,32 @@ def _by_observed_call(cell: Cell, evidence: Evidence) -> list[Finding]:
     effects = cell.call.effects
     if effects is None or effects.before.model is not cell.model:
         return []
-    found = dependence(
-        effects,
-        lambda inputs: cell.eager(inputs, restore=False),
-        cell.inputs,
-        _others(cell, evidence),
-        lambda left, right: bool(cell.compare(left, right)),
-    )
+    others = _others(cell, evidence)
+
+    def run(inputs: Mapping[str, Any]) -> Any:
+        return cell.eager(inputs, restore=False)
+
+    def written_at(name: str) -> source.Line | None:
+        with effects.undone() as before, quiet():
+            return first_line_where(lambda: cell.call.run(cell.model), lambda: before.differs(name))
+
+    written = history.overwritten(effects, run, cell.inputs, others[0][1]) if effects.buffers else []
+    if written:
+        return [_written_state(cell, "buffer", name, written_at(name)) for name in written]
+    found = history.dependence(effects, run, cell.inputs, others, lambda left, right: bool(cell.compare(left, right)))
     if found is None:
         return []
-    with effects.undone() as before, quiet():
-        line = first_line_where(lambda: cell.call.run(cell.model), lambda: before.differs(found.names[0]))
+    if found.error is not None and found.alone is None:
+        failure = cell.failure(found.error)
+        message = f"{found.label} is refused by a model in eval mode that was never called before: {failure.message}"
+        return [replace(failure, message=message, hint="set in the constructor what a call needs")]
     if found.error is not None:
         cause = cell.failure(found.error).message
         message = f"{found.label} is refused after another call, though accepted by a model never called before: {cause}"
     else:
         first = cell.compare(found.later, found.alone)[0]
         message = f"{found.label}: the answer depends on the first call of the model, {first.label} by {first.text}"
+    line = written_at(found.names[0])
     return [_by_attributes(cell, message, [(name, line) for name in found.names])]
 
 

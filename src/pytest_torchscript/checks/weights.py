@@ -102,7 +102,8 @@ def _overwritten(cell: Cell, evidence: Evidence) -> list[Finding]:
         with quiet():
             line = first_line_where(lambda: cell.call.run(cell.model), lambda name=name: cell.state.written(name))  # type: ignore[misc]
         cell.restore_all()
-        message = f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(cell.model, name)}"
+        kept = "; it is too large to be copied, and keeps the new values" if name in cell.state.lost else ""
+        message = f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(cell.model, name)}{kept}"
         hint = advice(cell, Verdict.WEIGHTS_CHANGED, error=message)
         found.append(cell.finding(message, path=name, line=line, where="written at", hint=hint))
     return found or _changed_by_observed_call(cell)
