@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from pytest_torchscript.subject.observe import ObservedCall, Observer, signature_of
+from pytest_torchscript.tracing.trace import quiet
 
 
 class Inner(nn.Module):
@@ -156,7 +157,7 @@ def test_torchmetrics_are_no_candidates() -> None:
 
 def test_script_modules_are_no_candidates() -> None:
     """What is traced already needs no gate."""
-    with pytest.warns(DeprecationWarning, match="deprecated"):
+    with quiet():
         traced = torch.jit.trace(Inner(), (X,))
     assert observed((traced, X)) == []
 
@@ -213,7 +214,7 @@ def test_a_call_that_raises_leaves_the_next_one_outermost() -> None:
 def test_calls_while_tracing_are_not_observed() -> None:
     """The tensors of a trace that the test makes are not example inputs."""
     observer = Observer()
-    with observer.watching(), pytest.warns(DeprecationWarning, match="deprecated"):
+    with observer.watching(), quiet():
         torch.jit.trace(Inner(), (X,), check_trace=False)
     assert observer.calls == []
 

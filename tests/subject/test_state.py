@@ -129,7 +129,8 @@ CHANGES: dict[str, Callable[[Model], Any]] = {
     "a helper's new attribute": lambda m: setattr(m.helper, "fresh", 1),
     "a forward hook": lambda m: m.linear.register_forward_hook(hook),
     "a forward pre-hook": lambda m: m.register_forward_pre_hook(hook),
-    "a state-dict hook": lambda m: m.register_state_dict_post_hook(hook),
+    # Public since torch 2.6.
+    "a state-dict hook": lambda m: getattr(m, "register_state_dict_post_hook", m._register_state_dict_hook)(hook),
     "the mode": lambda m: m.eval(),
     "a submodule's mode": lambda m: m.norm.eval(),
     "a forward of its own": lambda m: setattr(m, "forward", hook),

@@ -21,6 +21,7 @@ __all__ = ["Explored", "Factor", "Record", "explored", "tried"]
 _MOST_FAILING = 2
 _MOST_WRONG = 3
 _MOST_LADDER = 4
+_MOST_REFUSED = 2
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class _Explorer:
         self.records: list[Record] = []
         self.equal = self.outside = 0
         self.known: Decisions = []
+        self.shy: set[str] = set()
 
     def run(self) -> Explored:
         if self.guards or self.thorough:
@@ -193,9 +195,13 @@ class _Explorer:
         return plan.sizes_of(dim, self.traced, conversions, limit=limit, thorough=self.thorough)
 
     def _settled(self, dim: str) -> bool:
-        """Whether more sizes of a dim would tell nothing new: it has been wrong often enough."""
+        """Whether more of these sizes would tell nothing new: the dim is wrong, or a guess that eager does not confirm."""
         kinds = [found.kind for found in self.probes[dim].values()]
-        return kinds.count("wrong") >= _MOST_WRONG
+        refuted = dim in self.guessed and kinds.count("outside") == len(kinds) >= _MOST_REFUSED
+        return refuted or self._is_wrong(dim)
+
+    def _is_wrong(self, dim: str) -> bool:
+        return [found.kind for found in self.probes[dim].values()].count("wrong") >= _MOST_WRONG
 
     def _round(self, sizes: Mapping[str, int], number: int) -> None:
         """One joint probe: all of ``sizes`` at once, with other values where that says nothing wrong of a size."""
@@ -247,7 +253,7 @@ class _Explorer:
         tried = 0
         for size in plan.ladder(self.traced[dim], conversions, self.cell.limits.get(dim)):
             affordable = plan.affordable({dim: size}, self.traced)
-            if size in self.probes[dim] or tried == _MOST_LADDER or self._settled(dim) or not affordable:
+            if size in self.probes[dim] or tried == _MOST_LADDER or self._is_wrong(dim) or not affordable:
                 continue
             tried += 1
             found, inputs = self._at({dim: size}, 0, why=f"{dim} was refused at {', '.join(map(str, self.probes[dim]))}")
@@ -321,13 +327,18 @@ class _Explorer:
         if wrong is not None:
             return wrong.probe, wrong.inputs
         assert last is not None
+        if len(sizes) == 1:
+            self.shy.update(sizes)
         return last
 
     def _candidates(self, sizes: Mapping[str, int], number: int) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
         """``(label, inputs, whether the values are fresh)``: other values first, then the observed ones repeated."""
         mask = self.cell.mask
         repeated = resize(self.cell.inputs, self.dims, sizes, mask=mask)
-        if not self.guards:
+        if any(dim in self.shy for dim in sizes):
+            # Eager has refused other sizes of it whatever the values: once is enough.
+            pass
+        elif not self.guards:
             yield *values.joint(self.cell, repeated, number % values.TELLING), True
         elif not self.failing:
             yield "values redrawn", self.cell.fresh.redrawn(repeated, seed=sum(sizes.values())), True
