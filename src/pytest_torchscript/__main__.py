@@ -17,6 +17,7 @@ from .errors import GateError
 from .files import is_special, write_text
 from .reports import json as json_report
 from .reports import markdown, terminal
+from .reports.diff import diff
 from .reports.document import Document
 from .reports.merge import merge
 
@@ -114,7 +115,7 @@ def _stale(path: Path, document: Document) -> list[str]:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    text, regressed = markdown.diff(json_report.read(options.old), json_report.read(options.new))
+    text, regressed = diff(json_report.read(options.old), json_report.read(options.new))
     if options.output:
         _write([("--output", options.output, lambda path: write_text(path, text))])
     else:

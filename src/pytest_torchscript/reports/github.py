@@ -6,16 +6,17 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-comm
 # No `from __future__ import annotations`: it would give that name to something else than the function below.
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from ..baseline import State
 from ..result import Finding, GateResult, Outcome, Status
 from .document import Document
 from .text import one_line
 
-__all__ = ["annotations", "locator", "looks_inside"]
+__all__ = ["annotations", "linker", "locator", "looks_inside"]
 
 Locate = Callable[[str], str | None]
 
@@ -24,6 +25,8 @@ _MOST = 10
 _MOST_GATES = 5
 _MOST_OF_A_MESSAGE = 1000
 _LEVELS = ("error", "warning", "notice")
+# A server's address, owner/name, a commit: https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+_ADDRESS = (re.compile(r"https?://[\w.:-]+"), re.compile(r"[\w.-]+/[\w.-]+"), re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"))
 _INSTALLED = re.compile(r"(^|/)(site|dist)-packages/")
 
 
@@ -49,6 +52,26 @@ def locator(root: Path, repository: Path) -> Locate:
         return looks_inside(path.relative_to(top).as_posix()) if path.is_relative_to(top) and path.is_file() else None
 
     return locate
+
+
+def linker(root: Path, environ: Mapping[str, str]) -> Callable[[str, int], str | None] | None:
+    """How to link a line of a finding's file at the commit of a job on GitHub; None outside one.
+
+    A commit, a repository or a server that does not look like one is not linked to, and neither is a file that is not in
+    the checkout. ``root`` is what the files of findings are relative to.
+    """
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA")
+    values = [environ.get(name, "") for name in names]
+    if not all(pattern.fullmatch(value) for pattern, value in zip(_ADDRESS, values, strict=True)):
+        return None
+    server, repository, commit = values
+    locate = locator(root, Path(environ.get("GITHUB_WORKSPACE") or root))
+
+    def link(file: str, line: int) -> str | None:
+        place = locate(file)
+        return f"{server}/{repository}/blob/{commit}/{quote(place)}#L{line}" if place and line > 0 else None
+
+    return link
 
 
 @dataclass
