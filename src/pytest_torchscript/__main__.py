@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 from .baseline import Baseline, stale
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pytest_torchscript", description="Reports of torchscript gates.")
+    parser.add_argument("--version", action="version", version=f"pytest-torchscript {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     merging = commands.add_parser(
@@ -83,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("--output", type=Path, metavar="PATH", help="the file to write (default: the terminal)")
     comparing.set_defaults(run=_diff)
     return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("pytest-torchscript")
+    except metadata.PackageNotFoundError:
+        return "of unknown version: it is not installed"
 
 
 def _merge(options: argparse.Namespace) -> int:

@@ -846,8 +846,13 @@ class Results:
             )
         self._write("--torchscript-json", settings.json, lambda path: json_report.write(path, document))
         self._write("--torchscript-junit", settings.junit, lambda path: _junit().write(path, document, self._junit_family()))
+        root = self._config.rootpath
         if gates or self._stale:
-            self._write("--torchscript-summary", settings.summary, lambda path: _markdown().write(path, document))
+            self._write(
+                "--torchscript-summary",
+                settings.summary,
+                lambda path: _markdown().write(path, document, root=root),
+            )
 
     def _junit_family(self) -> str:
         """pytest's own setting, which says what its reports may hold; pytest may run without its JUnit plugin."""
@@ -892,7 +897,11 @@ class Results:
 
             repository = Path(os.environ.get("GITHUB_WORKSPACE") or self._config.rootpath)
             locate = github.locator(self._config.rootpath, repository)
-            for line in github.annotations(document, locate=locate):
+            told = any(
+                distribution.metadata["Name"] == "pytest-github-actions-annotate-failures"
+                for _, distribution in self._config.pluginmanager.list_plugin_distinfo()
+            )
+            for line in github.annotations(document, locate=locate, tests_annotated=told):
                 terminalreporter.write_line(line)
 
 

@@ -86,26 +86,43 @@ class _Annotation:
     ids: list[str] = field(default_factory=list)
 
 
-def annotations(document: Document, *, locate: Locate = looks_inside) -> list[str]:
+def annotations(document: Document, *, locate: Locate = looks_inside, tests_annotated: bool = False) -> list[str]:
     """Workflow commands, one a line, to be printed as they are: errors, then warnings, then notices, at most 10 of each.
 
-    Errors are failing gates, those that regressed first, and what is stale; warnings are known failures, notices are new
-    gates that pass. What fails at one line for one reason in several gates is one annotation. Where there are more than
+    Errors are failing gates, those that regressed first, and what is stale; warnings are known failures; a notice counts
+    the new gates that pass. What fails at one line for one reason in several gates is one annotation. Where there are more than
     GitHub shows, the last one counts the rest.
 
-    ``locate`` gives a finding's file relative to the repository, None if it is not in there; see :func:`locator`.
+    Args:
+        document: the gates, judged.
+        locate: a finding's file relative to the repository, None if it is not in there; see :func:`locator`.
+        tests_annotated: whether something else annotates every failing test (the plugin
+            ``pytest-github-actions-annotate-failures``): what failed is then not told a second time.
     """
     found: dict[tuple[object, ...], _Annotation] = {}
     for gate in sorted(document.gates, key=_rank):
         for entry in _of_gate(gate, locate):
-            known = found.setdefault((entry.level, entry.title, entry.file, entry.line, entry.file is None and gate.id), entry)
+            if tests_annotated and entry.level == "error":
+                continue
+            known = found.setdefault((entry.level, entry.title, *_where(entry, gate)), entry)
             if gate.id not in known.ids:
                 known.ids.append(gate.id)
     entries = list(found.values())
+    new = [gate.id for gate in document.gates if gate.baseline == State.NEW.value and not gate.failed]
+    if new:
+        text = f"{len(new):,} {'model passes and is' if len(new) == 1 else 'models pass and are'} not recorded in the baseline"
+        entries.append(_Annotation("notice", State.NEW.value, text))
     entries += [
         _Annotation("error", "STALE", "recorded, and no test gates it: coverage was lost", ids=[s]) for s in document.stale
     ]
     return [line for level in _LEVELS for line in _level(level, [entry for entry in entries if entry.level == level])]
+
+
+def _where(entry: _Annotation, gate: GateResult) -> tuple[object, ...]:
+    """What makes two annotations of one title one: the line; else, of gates that were not judged, the reason."""
+    if entry.file is not None:
+        return entry.file, entry.line
+    return (entry.text,) if gate.verdict is not None else (gate.id, gate.nodeid)
 
 
 def _rank(gate: GateResult) -> int:
@@ -118,9 +135,9 @@ def _rank(gate: GateResult) -> int:
 def _of_gate(gate: GateResult, locate: Locate) -> list[_Annotation]:
     """An annotation for each failing check; for a gate that only its baseline judges otherwise, one for the gate."""
     state = gate.baseline or ""
-    if gate.outcome is Outcome.SKIPPED or not (gate.failed or gate.outcome is Outcome.XFAILED or state == State.NEW.value):
+    if not (gate.failed or gate.outcome is Outcome.XFAILED):
         return []
-    level = "error" if gate.failed else "warning" if gate.outcome is Outcome.XFAILED else "notice"
+    level = "error" if gate.failed else "warning"
     why = [gate.reason] if gate.reason else []
     entries = []
     for cell in gate.cells:
