@@ -36,8 +36,8 @@ class Cell:
     ``model`` is in eval mode; ``call`` is its call at the traced size; ``dims`` says which axes may vary. ``mask`` is the path
     of the padding mask, ``mask_inverted`` whether True marks padding. ``state`` is the model's state before any check.
     ``survey`` is what two runs of the model showed. ``pad_values`` holds what pads an integer input, ``limits`` the largest
-    size of a dim, each where it is known. ``meta`` says that the model has no weights. ``root`` is the directory to which
-    files in findings are relative.
+    size of a dim, each where it is known. ``meta`` says that the model has no weights, ``left_out`` which checks are not
+    run. ``root`` is the directory to which files in findings are relative.
     """
 
     model: torch.nn.Module
@@ -51,6 +51,7 @@ class Cell:
     limits: Mapping[str, int] = field(default_factory=dict)
     pad_values: Mapping[str, int] = field(default_factory=dict)
     meta: bool = False
+    left_out: frozenset[str] = frozenset()
     root: str | None = None
 
     @property

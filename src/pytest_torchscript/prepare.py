@@ -56,9 +56,18 @@ def call_of(model: torch.nn.Module, inputs: Any) -> Call:
 
 @contextlib.contextmanager
 def prepared(
-    model: torch.nn.Module, call: Call | None, spec: GateSpec, *, batch: int | None, seq: int | None, root: str | None
+    model: torch.nn.Module,
+    call: Call | None,
+    spec: GateSpec,
+    *,
+    batch: int | None,
+    seq: int | None,
+    root: str | None,
+    left_out: Collection[str] = (),
 ) -> Iterator[Cell]:
     """The cell of ``model`` at one size, for the block; afterwards the model is as it was. Without a call, one is synthesised.
+
+    ``left_out`` names the checks that say nothing about any target of the gate.
 
     Raises:
         SubjectError: the model or its inputs cannot be judged at this size.
@@ -92,6 +101,7 @@ def prepared(
             limits=family.limits(model),
             pad_values={**survey.pad_values, **family.pad_values(model, integers(call))},
             meta=meta,
+            left_out=frozenset((*left_out, *spec.skip)),
             root=root,
         )
 

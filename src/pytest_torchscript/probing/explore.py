@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..cell import Cell
+from ..result import ProbeResult
 from ..subject.fresh import PADDED_AT_START
 from ..subject.inputs import Dims, resize
 from ..tracing.conversions import Conversion
@@ -16,24 +17,12 @@ from . import plan, values
 from .axes import Axes, accounted, guessed, probed_dims, tied
 from .run import Probe, classify, probe
 
-__all__ = ["Explored", "Factor", "Record", "explored", "tried"]
+__all__ = ["Explored", "Factor", "explored", "tried"]
 
 _MOST_FAILING = 2
 _MOST_WRONG = 3
 _MOST_LADDER = 4
 _MOST_REFUSED = 2
-
-
-@dataclass(frozen=True)
-class Record:
-    """One probe, for the report: what it changed, why it was tried, and what came of it."""
-
-    changed: str
-    why: str
-    outcome: str
-
-    def to_json(self, check: str) -> dict[str, str]:
-        return {"changed": self.changed, "why": self.why, "outcome": self.outcome, "check": check}
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,7 @@ class Explored:
     inputs: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     together: tuple[Factor, ...] = ()
     axes: Axes = field(default_factory=dict)
-    records: tuple[Record, ...] = ()
+    records: tuple[ProbeResult, ...] = ()
 
     def kinds(self, dim: str) -> dict[int, str]:
         """The outcome at each size of a dim."""
@@ -103,15 +92,19 @@ class _Explorer:
         self.failing: list[Factor] = []
         self.together: list[Factor] = []
         self.notes: list[str] = []
-        self.records: list[Record] = []
+        self.records: list[ProbeResult] = []
         self.equal = self.outside = 0
         self.known: Decisions = []
         self.shy: set[str] = set()
+        self.check = "values"
 
     def run(self) -> Explored:
         if self.guards or self.thorough:
             self._values()
-        self._sizes()
+        if "shapes" not in self.cell.left_out:
+            self.check = "shapes"
+            self._sizes()
+            self.check = "values"
         if not self.equal and not self.failing:
             self._plain_values()
         states = {dim: self._state(dim) for dim in self.probes}
@@ -370,7 +363,7 @@ class _Explorer:
 
     def _ask(self, changed: str, why: str, inputs: Mapping[str, Any]) -> Probe:
         found = probe(self.cell, self.program, inputs)
-        self.records.append(Record(changed, why, found.kind))
+        self.records.append(ProbeResult(changed=changed, why=why, outcome=found.kind, check=self.check))
         return found
 
     def _state(self, dim: str) -> str:
