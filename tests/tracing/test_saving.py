@@ -315,6 +315,28 @@ def test_a_conjugate_view_is_left_to_torch() -> None:
         assert light_round_trip(traced(model)).light == {"linear.weight"}
 
 
+def test_an_empty_part_of_a_large_memory_is_left_to_torch() -> None:
+    """It has no element that could be written for it."""
+    model = Other(torch.zeros(1))
+    model.other = model.linear.weight.data[:0]
+    _, loaded = sent(model)
+    assert loaded.light == frozenset()
+
+
+def test_the_file_knows_which_weights_require_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch writes that too, and may refuse it."""
+    load, seen = torch.jit.load, dict[str, bool]()
+
+    def looked_at(*args: Any, **kwargs: Any) -> Any:
+        loaded = load(*args, **kwargs)
+        seen.update({name: parameter.requires_grad for name, parameter in loaded.named_parameters()})
+        return loaded
+
+    monkeypatch.setattr(torch.jit, "load", looked_at)
+    sent(Frozen())
+    assert seen == {"left.weight": False, "right.weight": True}
+
+
 def test_a_memory_of_two_dtypes_is_left_to_torch() -> None:
     """It refuses to load that, in the same words whatever the size."""
     model = Other(torch.zeros(1))
@@ -381,36 +403,39 @@ def test_the_loaded_program_runs_with_the_models_weights() -> None:
 # What is told of a file that is wrong
 
 
-def test_a_large_weight_that_comes_back_otherwise_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its one number, by its dtype or by its shape."""
-    load = torch.jit.load
-    for other in (torch.zeros(1).expand(300, 300), torch.randn(300, 300), torch.zeros(1).expand(299, 300)):
-
-        def changed(*args: Any, other: Tensor = other, **kwargs: Any) -> Any:
-            loaded = load(*args, **kwargs)
-            loaded.left.weight = other
-            return loaded
-
-        with monkeypatch.context() as patch, quiet():
-            patch.setattr(torch.jit, "load", changed)
-            loaded = light_round_trip(traced(Two()))
-        assert not loaded.kept("left.weight")
-        assert loaded.kept("right.weight")
-        assert loaded.program.left.weight.shape == other.shape
+def wider(number: Tensor) -> Tensor:
+    return number.double().expand(300, 300)
 
 
-def test_a_double_of_a_float_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number is the same, and the dtype is not."""
+def narrower(number: Tensor) -> Tensor:
+    return number.expand(299, 300)
+
+
+def spelled_out(number: Tensor) -> Tensor:
+    return number.expand(300, 300).clone()
+
+
+def another(number: Tensor) -> Tensor:
+    return (number + 1).expand(300, 300)
+
+
+@pytest.mark.parametrize("other", [wider, narrower, spelled_out, another])
+def test_a_large_weight_that_comes_back_otherwise_is_told(monkeypatch: pytest.MonkeyPatch, other: Any) -> None:
+    """By its dtype, its shape, how it lies in memory, or its one number; it stays in the loaded program as it is."""
     load = torch.jit.load
 
     def changed(*args: Any, **kwargs: Any) -> Any:
         loaded = load(*args, **kwargs)
-        loaded.left.weight = loaded.left.weight.detach()[0, 0].double().expand(300, 300)
+        loaded.left.weight = other(loaded.left.weight.detach()[0, 0])
         return loaded
 
     monkeypatch.setattr(torch.jit, "load", changed)
+    program = traced(Two())
     with quiet():
-        assert not light_round_trip(traced(Two())).kept("left.weight")
+        loaded = light_round_trip(program)
+    assert [loaded.kept(name) for name in ("left.weight", "right.weight")] == [False, True]
+    assert loaded.program.left.weight.data_ptr() == loaded.state["left.weight"].data_ptr()
+    assert loaded.program.right.weight.data_ptr() == program.right.weight.data_ptr()
 
 
 def test_weights_that_change_places_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def _by_storage(weights: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Ten
     """The tensors of each large storage."""
     groups: dict[int, tuple[torch.UntypedStorage, dict[str, torch.Tensor]]] = {}
     for name, tensor in weights.items():
-        # A sparse tensor has no storage of its own, and a subclass need not have one.
+        # Only a strided tensor has a storage of its own, and a subclass need not have one.
         with contextlib.suppress(RuntimeError, NotImplementedError):
             storage = tensor.untyped_storage()
             # torch gives the same object for a storage as long as it is held.
@@ -109,7 +109,6 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     return (
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and tensor.device.type == "cpu"
-        and tensor.layout == torch.strided
         and tensor.dtype in _DTYPES
         and tensor.numel() > 0
         and not (tensor.is_nested or tensor.is_conj() or tensor.is_neg())
