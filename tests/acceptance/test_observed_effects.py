@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver, disable_observer
 
 from pytest_torchscript import checks, gate
 from pytest_torchscript.result import CellResult, Verdict
@@ -333,8 +334,61 @@ class KeepsInHelper(nn.Module):
         return x * self.memory.first + self.map
 
 
+class KeepsInCallable(nn.Module):
+    class Normalise:
+        mean: Tensor | None = None
+
+        def __call__(self, x: Tensor) -> Tensor:
+            if self.mean is None:
+                self.mean = x.mean(0)  # guilty
+            return x - self.mean
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise = self.Normalise()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.normalise(x)
+
+
+class WarmsUp(nn.Module):
+    """The first call is answered otherwise than the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1  # guilty
+        return x * 2 if self.calls > 1 else x
+
+
+class Smooths(nn.Module):
+    """A running mean that every call makes anew, in eval mode too."""
+
+    mean: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x.mean(0) if self.mean is None else 0.9 * self.mean + 0.1 * x.mean(0)  # guilty
+        return x - self.mean
+
+
+class ReadsLastInput(nn.Module):
+    """As the token shift of a recurrent model does."""
+
+    last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        last, self.last = self.last, x  # guilty
+        return x if last is None else x + last
+
+
+KEEPING = [KeepsTemplate, KeepsNumber, KeepsInList, KeepsInBuffer, RegistersBuffer, KeepsInHelper, KeepsInCallable]
+ANEW = [WarmsUp, Smooths, ReadsLastInput]
+
+
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("cls", [KeepsTemplate, KeepsNumber, KeepsInList, KeepsInBuffer, RegistersBuffer, KeepsInHelper])
+@pytest.mark.parametrize("cls", [*KEEPING, *ANEW])
 def test_what_the_observed_call_left_and_the_answer_depends_on_fails(cls: type[nn.Module], training: bool) -> None:
     """The model answers as one that was called before, and its trace does so for ever."""
     only = observed(cls().train(training), X)
@@ -374,6 +428,26 @@ class FillsWorkspace(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.keys[: len(x)] = x * 2  # guilty
         return x + self.keys[: len(x)]
+
+
+class ObservesRange(nn.Module):
+    """Fake quantisation whose observer was never switched off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quantise = FakeQuantize(MovingAverageMinMaxObserver, quant_min=0, quant_max=255, dtype=torch.quint8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.quantise(x)
+
+
+def test_a_range_that_is_observed_in_eval_mode_fails() -> None:
+    """Every call moves the scale by which the next one rounds."""
+    check = observed(ObservesRange(), X).check("purity")
+    assert check.verdict is Verdict.SIDE_EFFECT
+    assert "quantise.scale" in {finding.path for finding in check.findings}
+    fixed = ObservesRange().apply(disable_observer)
+    assert observed(fixed, X).verdict == "ok"
 
 
 class NeedsTraining(nn.Module):

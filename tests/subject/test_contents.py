@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
@@ -137,9 +138,20 @@ def test_tensors_are_found_where_a_call_may_write_them() -> None:
     assert {id(tensor) for tensor in found} == {id(tensor) for tensor in (a, b, c, d, e)}
 
 
+def test_a_helper_that_can_be_called_is_looked_into() -> None:
+    """It keeps what it likes, as one that cannot be called does."""
+
+    class Called(Helper):
+        def __call__(self) -> None: ...
+
+    helper = Called()
+    assert held_tensors([helper]) == [helper.keys]
+
+
 def test_what_cannot_be_looked_into_holds_nothing() -> None:
     """Modules are looked at by themselves; classes, functions and objects without a dictionary are no containers."""
-    for value in (OnlySlots(), torch.nn.Linear(1, 1), torch, int, len, 1.5, None):
+    bound, partial = Helper().__init__, functools.partial(read, [0])  # type: ignore[misc]
+    for value in (OnlySlots(), torch.nn.Linear(1, 1), torch, int, len, read, bound, partial, 1.5, None):
         assert list(parts(value)) == []
 
 

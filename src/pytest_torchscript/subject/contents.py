@@ -130,7 +130,7 @@ def parts(value: Any) -> Iterator[Any]:
 def _attributes(value: Any) -> dict[str, Any] | None:
     """The attributes of a plain helper object, a cache or a config; None for anything that is more, or less, than that."""
     cls = type(value)
-    if issubclass(cls, (type, torch.nn.Module, torch.Tensor, ModuleType)) or callable(value):
+    if issubclass(cls, (type, torch.nn.Module, torch.Tensor, ModuleType)):
         return None
     if str(cls.__module__).partition(".")[0] in _WITHOUT_ATTRIBUTES:
         return None
@@ -141,4 +141,4 @@ def _attributes(value: Any) -> dict[str, Any] | None:
     return attributes if type(attributes) is dict else None
 
 
-_WITHOUT_ATTRIBUTES = ("builtins", "torch", "numpy", "threading", "_thread", "logging", "collections")
+_WITHOUT_ATTRIBUTES = ("builtins", "torch", "numpy", "threading", "_thread", "logging", "collections", "functools")
