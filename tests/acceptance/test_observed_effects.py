@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -77,6 +79,14 @@ class Prunes(Linear):
         return self.fc(x)
 
 
+class Replaces(Linear):
+    """A parameter in place of the parameter."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.fc.weight = nn.Parameter(self.fc.weight.detach().clamp(-1, 1))  # guilty
+        return self.fc(x)
+
+
 class Rounds(Linear):
     """Weights on a grid, as quantisation by hand has them."""
 
@@ -109,7 +119,7 @@ IDS = torch.randint(0, 50, (2, 16), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("cls", [Clamps, ClampsPastTheCounter, Prunes, Rounds])
+@pytest.mark.parametrize("cls", [Clamps, ClampsPastTheCounter, Prunes, Rounds, Replaces])
 def test_weights_that_the_observed_call_changed_fail(cls: type[nn.Module], training: bool) -> None:
     """A second call has nothing left to change; the first one did, at this line."""
     only = observed(cls().train(training), X)
@@ -351,6 +361,17 @@ class KeepsInCallable(nn.Module):
         return self.normalise(x)
 
 
+class KeepsInArray(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = np.zeros(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.scale[0]:
+            self.scale[0] = float(x.abs().max())  # guilty
+        return x / float(self.scale[0])
+
+
 class WarmsUp(nn.Module):
     """The first call is answered otherwise than the others."""
 
@@ -383,7 +404,16 @@ class ReadsLastInput(nn.Module):
         return x if last is None else x + last
 
 
-KEEPING = [KeepsTemplate, KeepsNumber, KeepsInList, KeepsInBuffer, RegistersBuffer, KeepsInHelper, KeepsInCallable]
+KEEPING = [
+    KeepsTemplate,
+    KeepsNumber,
+    KeepsInList,
+    KeepsInBuffer,
+    RegistersBuffer,
+    KeepsInHelper,
+    KeepsInCallable,
+    KeepsInArray,
+]
 ANEW = [WarmsUp, Smooths, ReadsLastInput]
 
 
@@ -551,6 +581,39 @@ def test_the_model_is_left_as_the_test_left_it() -> None:
     assert torch.equal(model.template, X.mean(0))
     assert model.training
     assert float(clamping.fc.weight.detach().abs().max()) == 1
+
+
+class Scratches(nn.Module):
+    """Writes into whatever a model may hold beside tensors."""
+
+    class Scale:
+        calls = 0
+
+        def __call__(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return x * 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = self.Scale()
+        self.calls = np.zeros(1)
+        self.generators = {"python": random.Random(1), "numpy": np.random.default_rng(1)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        for generator in self.generators.values():
+            generator.random()
+        return self.scale(x)
+
+
+def test_what_a_model_holds_beside_tensors_is_left_as_the_test_left_it() -> None:
+    """The attributes of a helper that is called, the numbers of an array, the states of generators."""
+    judged, called = Scratches(), Scratches()
+    called(X)
+    assert observed(judged, X).verdict == "ok"
+    assert (judged.scale.calls, judged.calls.tolist()) == (1, [1])
+    drawn = [[generator.random() for generator in model.generators.values()] for model in (judged, called)]
+    assert drawn[0] == drawn[1]
 
 
 def test_effects_are_those_of_one_object() -> None:

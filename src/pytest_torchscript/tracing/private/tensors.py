@@ -10,7 +10,16 @@ import torch
 
 from .declaring import OBSERVER, is_ours, private
 
-__all__ = ["BUFFERS", "REGISTRIES", "buffers_of", "default_tolerances", "flop_counter", "module_calls", "version_of"]
+__all__ = [
+    "BUFFERS",
+    "PARAMETERS",
+    "REGISTRIES",
+    "buffers_of",
+    "default_tolerances",
+    "flop_counter",
+    "module_calls",
+    "version_of",
+]
 
 
 def version_of(tensor: torch.Tensor) -> int:
@@ -26,8 +35,8 @@ def _count_writes() -> bool:
     return version_of(tensor) == before + 1
 
 
-BUFFERS = "_buffers"
-REGISTRIES = ("_parameters", BUFFERS, "_modules")
+PARAMETERS, BUFFERS = "_parameters", "_buffers"
+REGISTRIES = (PARAMETERS, BUFFERS, "_modules")
 """The attributes in which a module keeps what belongs to it, by name; entries may be None."""
 
 
