@@ -14,7 +14,7 @@ from . import source
 from .diagnosis.error_text import root_cause, text_of
 from .diagnosis.lines import LineLog, last_return
 from .diagnosis.remedies import remedy_for
-from .nested import Mismatch, compare, tensors
+from .nested import Mismatch, clone, compare, tensors
 from .result import Finding, Verdict
 from .spec import GateSpec, Tolerance
 from .subject.call import Call
@@ -109,8 +109,13 @@ class Cell:
 
     def eager(self, inputs: Mapping[str, Any] | None = None, *, restore: bool = True) -> Any:
         """Run the model itself; whatever it raises passes through. Its state is put back unless ``restore`` is False."""
+        return self.eager_on(clone(dict(self.inputs if inputs is None else inputs)), restore=restore)
+
+    def eager_on(self, given: Mapping[str, Any], *, restore: bool = True) -> Any:
+        """As :meth:`eager`, on ``given`` itself, which the model may overwrite."""
+        args, kwargs = self.call.arguments(given)
         with self.trying() if restore else quiet():
-            return execute.detached(self.call.run(self.model, inputs))
+            return execute.detached(self.model(*args, **kwargs))
 
     def scripted(
         self, program: Any, inputs: Mapping[str, Any] | None = None, *, profiled: bool = False, restore: bool = True

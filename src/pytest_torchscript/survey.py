@@ -13,6 +13,7 @@ from .nested import clone, identical, tensors
 from .subject.call import Call
 from .subject.state import ModelState
 from .tracing.execute import detached
+from .tracing.private import version_of
 from .tracing.trace import quiet
 
 __all__ = ["Survey", "integers", "overwritten", "surveyed"]
@@ -23,8 +24,9 @@ class Survey:
     """What two runs of a model showed, the second without putting its state back.
 
     ``outputs`` are theirs; ``error`` is what one of them raised. ``parameters``, ``buffers`` and ``attributes`` name what the
-    first run changed of the model, ``inputs`` the paths of the inputs that it overwrote or added. ``ranges`` holds, by path,
-    the values that an integer input may take, ``[low, high)``, where an embedding shows them; ``pad_values`` what pads it.
+    first run changed of the model, ``inputs`` the paths of the inputs that it overwrote or added, ``touched`` of those to which
+    it wrote what they held before. ``ranges`` holds, by path, the values that an integer input may take, ``[low, high)``, where
+    an embedding shows them; ``pad_values`` what pads it.
     """
 
     outputs: tuple[Any, ...] = ()
@@ -33,6 +35,7 @@ class Survey:
     buffers: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    touched: tuple[str, ...] = ()
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     pad_values: Mapping[str, int] = field(default_factory=dict)
 
@@ -42,11 +45,14 @@ def surveyed(model: torch.nn.Module, call: Call, state: ModelState) -> Survey:
     ranges: dict[str, tuple[int, int]] = {}
     pad_values: dict[str, int] = {}
     given = clone(dict(call.inputs))
+    versions = {path: version_of(tensor) for path, tensor in tensors(given)}
     with quiet():
         try:
             args, kwargs = call.arguments(given)
             with _watching_embeddings(model, call, ranges, pad_values):
                 first = detached(model(*args, **kwargs))
+            written = tuple(overwritten(call.inputs, given))
+            moved = (path for path, tensor in tensors(given) if versions.get(path) != version_of(tensor))
             parameters, buffers = tuple(state.changed_parameters()), tuple(state.changed_buffers())
             attributes = tuple(state.changed_attributes())
             second = detached(call.run(model))
@@ -60,7 +66,8 @@ def surveyed(model: torch.nn.Module, call: Call, state: ModelState) -> Survey:
         parameters=parameters,
         buffers=buffers,
         attributes=attributes,
-        inputs=tuple(overwritten(call.inputs, given)),
+        inputs=written,
+        touched=tuple(path for path in moved if path not in written),
         ranges=ranges,
         pad_values=pad_values,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +14,7 @@ from ..diagnosis.lines import first_line_where
 from ..explain import advice, lines_of
 from ..nested import clone, nan_free, tensors
 from ..probing.axes import probed_dims
+from ..probing.values import joints, single
 from ..result import Finding, Verdict
 from ..subject import history
 from ..subject.inputs import resize
@@ -28,13 +31,18 @@ class Purity(Check):
     """Calls change neither the inputs nor the model's own state, so the answer does not depend on call history."""
 
     name = "purity"
-    reads = frozenset({"random", "refused", "traced"})
+    reads = frozenset({"random", "refused", "traced", "explored"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         if evidence.refused:
             return self.skipped("eager failed")
         survey = cell.survey
-        findings = [_overwritten_input(cell, path) for path in survey.inputs]
+        writes: dict[str, Mapping[str, Any]] = dict.fromkeys(survey.inputs, cell.inputs)
+        # A clamp changes only what is out of its range: the probes may have shown that, else values are tried for it.
+        writes = {**(evidence.explored.overwritten if evidence.explored else {}), **writes}
+        if not writes and survey.touched:
+            writes = _reached(cell)
+        findings = [_overwritten_input(cell, path, inputs) for path, inputs in writes.items()]
         findings += [_written_state(cell, "parameter", name, line) for name, line in lines_of(cell, survey.parameters)]
         findings += [_written_state(cell, "buffer", name, line) for name, line in lines_of(cell, survey.buffers)]
         if not findings and not evidence.random:
@@ -46,20 +54,32 @@ class Purity(Check):
         return self.passed(attributes_written=list(survey.attributes))
 
 
-def _overwritten_input(cell: Cell, path: str) -> Finding:
-    observed = dict(tensors(cell.inputs)).get(path)
-    message = f"a call overwrites its input {path!r}" if observed is not None else f"a call adds {path!r} to its input"
-    line = _overwritten_at(cell, path)
-    return cell.finding(
-        message, path=path, line=line, where="written at", hint=advice(cell, Verdict.SIDE_EFFECT, error=message)
-    )
+def _reached(cell: Cell) -> dict[str, Mapping[str, Any]]:
+    """By path, the inputs that a call overwrites at other values; with the first values that show it."""
+    for _, inputs in itertools.chain(joints(cell), single(cell, ())):
+        given = clone(dict(inputs))
+        with contextlib.suppress(Exception):
+            # Eager may refuse these values.
+            cell.eager_on(given)
+            if paths := overwritten(inputs, given):
+                return dict.fromkeys(paths, inputs)
+    return {}
 
 
-def _overwritten_at(cell: Cell, path: str) -> source.Line | None:
-    given = clone(dict(cell.inputs))
+def _overwritten_input(cell: Cell, path: str, inputs: Mapping[str, Any]) -> Finding:
+    observed = dict(tensors(inputs)).get(path)
+    other = "" if inputs is cell.inputs else ", at other values than the traced ones"
+    what = f"overwrites its input {path!r}" if observed is not None else f"adds {path!r} to its input"
+    message = f"a call {what}{other}"
+    hint = advice(cell, Verdict.SIDE_EFFECT, error=message)
+    return cell.finding(message, path=path, line=_overwritten_at(cell, path, inputs), where="written at", hint=hint)
+
+
+def _overwritten_at(cell: Cell, path: str, inputs: Mapping[str, Any]) -> source.Line | None:
+    given = clone(dict(inputs))
     args, kwargs = cell.call.arguments(given)
     with cell.trying():
-        return first_line_where(lambda: cell.model(*args, **kwargs), lambda: path in overwritten(cell.inputs, given))
+        return first_line_where(lambda: cell.model(*args, **kwargs), lambda: path in overwritten(inputs, given))
 
 
 def _written_state(cell: Cell, kind: str, name: str, line: source.Line | None) -> Finding:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..cell import Cell
+from ..nested import clone
 from ..result import ProbeResult
 from ..subject.inputs import Dims, resize
+from ..survey import overwritten
 from ..tracing.decisions import Decisions, same_way, watching_decisions
 from ..tracing.trace import Traced
 from . import values
@@ -24,7 +26,8 @@ class Asking:
     """Gives inputs to eager and to the program, and keeps what came of it.
 
     ``failing`` are values for which the program is wrong; ``equal`` and ``outside`` count the other values that were tried.
-    ``records`` holds every probe.
+    ``overwritten`` holds, by the path of an input, the first inputs of which the model overwrote it, which it did not at the
+    traced ones. ``records`` holds every probe.
     """
 
     def __init__(self, cell: Cell, traced: Traced, dims: Dims) -> None:
@@ -34,6 +37,7 @@ class Asking:
         self.relations: tuple[Relation, ...] = ()
         self.guards = [conversion for conversion in traced.conversions if conversion.origin != "size"]
         self.failing: list[Factor] = []
+        self.overwritten: dict[str, Inputs] = {}
         self.records: list[ProbeResult] = []
         self.equal = self.outside = 0
         self.check = "values"
@@ -131,6 +135,14 @@ class Asking:
         return found, same_way(self._known, decisions)
 
     def _ask(self, changed: str, why: str, inputs: Inputs) -> Probe:
-        found = probe(self.cell, self.program, inputs)
+        found = probe(self.cell, self.program, inputs, eager=self._eager)
         self.records.append(ProbeResult(changed=changed, why=why, outcome=found.kind, check=self.check))
         return found
+
+    def _eager(self, inputs: Inputs) -> Any:
+        """Eager's outputs; what it writes to its inputs is noted."""
+        given = clone(dict(inputs))
+        outputs = self.cell.eager_on(given)
+        for path in overwritten(inputs, given):
+            self.overwritten.setdefault(path, inputs)
+        return outputs

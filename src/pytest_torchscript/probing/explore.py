@@ -76,6 +76,7 @@ class _Explorer:
             probes={dim: self.probes[dim] for dim in kept},
             inputs=self.inputs,
             together=tuple(self.together),
+            overwritten=self.ask.overwritten,
             axes=accounted(self.cell, self.ask.dims, {d: UNPROBED if d in refused else s for d, s in states.items()}, reasons),
             records=tuple(self.ask.records),
         )

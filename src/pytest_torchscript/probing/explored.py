@@ -30,7 +30,8 @@ class Explored:
 
     ``failing`` are values for which the trace is wrong, or refuses what eager accepts; ``equal`` and ``outside`` count the
     other values. ``probes`` holds, by dim, the probe of each size, ``inputs`` what was given to those that disagree.
-    ``together`` are sizes that disagree only together. ``axes`` has a word on every axis, ``records`` every probe.
+    ``together`` are sizes that disagree only together. ``overwritten`` holds, by the path of an input, the first probe in which
+    eager wrote to it. ``axes`` has a word on every axis, ``records`` every probe.
     """
 
     failing: tuple[Factor, ...] = ()
@@ -42,6 +43,7 @@ class Explored:
     probes: Mapping[str, Mapping[int, Probe]] = field(default_factory=dict)
     inputs: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     together: tuple[Factor, ...] = ()
+    overwritten: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     axes: Axes = field(default_factory=dict)
     records: tuple[ProbeResult, ...] = ()
 

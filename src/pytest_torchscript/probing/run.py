@@ -46,9 +46,9 @@ def give(inputs: Mapping[str, Any], *, eager: Run, program: Run, compare: Callab
     return Probe("wrong" if mismatches else "equal", mismatches)
 
 
-def probe(cell: Cell, program: Any, inputs: Mapping[str, Any]) -> Probe:
-    """Give the same other inputs to eager and to a traced program."""
-    return give(inputs, eager=cell.eager, program=functools.partial(cell.scripted, program), compare=cell.compare)
+def probe(cell: Cell, program: Any, inputs: Mapping[str, Any], *, eager: Run | None = None) -> Probe:
+    """Give the same other inputs to eager and to a traced program; ``eager`` runs the model in a way of its own."""
+    return give(inputs, eager=eager or cell.eager, program=functools.partial(cell.scripted, program), compare=cell.compare)
 
 
 def classify(kinds: Mapping[int, str]) -> str:
