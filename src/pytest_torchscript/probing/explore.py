@@ -370,7 +370,12 @@ class _Explorer:
         return tried(self.traced[dim], self.probes[dim])
 
 
-_WORDS = {"equal": "right at", "raises": "the trace refuses", "wrong": "wrong at", "outside": "eager refused"}
+_WORDS: Mapping[str, str] = {
+    "equal": "right at",
+    "raises": "the trace refuses",
+    "wrong": "wrong at",
+    "outside": "eager refused",
+}
 
 
 def tried(traced: int, probes: Mapping[int, Probe]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ _MOST_OF_A_MESSAGE = 1000
 _MOST_OF_A_NAME = 200
 _MOST_CHECKS = 8
 _MOST_PLACES = 3
-_MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
+_MARKS: Mapping[Status, str] = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
 # Room for the line that says what was cut.
 _NOTICE = 400
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from ..cell import Cell
     from ..checks import Evidence
     from ..nested import Mismatch
+    from ..spec import Tolerance
     from ..subject.inputs import Dims
     from ..tracing.graph import Graph
     from ..tracing.trace import Diagnostic
-    from .base import Target
 
 __all__ = ["Deployment"]
 
@@ -39,7 +39,7 @@ class Deployment:
         cell: Cell,
         evidence: Evidence,
         results: Mapping[str, CheckResult],
-        target: Target,
+        tolerance: Mapping[str, Tolerance],
         *,
         directory: Path,
         timeout: float,
@@ -49,7 +49,7 @@ class Deployment:
         self._cell = cell
         self._evidence = evidence
         self._results = dict(results)
-        self._target = target
+        self._tolerance = tolerance
         self.directory = directory
         self.timeout = timeout
         # Copies: what a target does to its inputs reaches nobody else.
@@ -208,7 +208,7 @@ class Deployment:
 
     def compare(self, actual: Any, expected: Any) -> list[Mismatch]:
         """The leaves in which two outputs differ, by the target's tolerance or the marker's; see ``nested``."""
-        return self._cell.compare(actual, expected, widened=self._target.tolerance)
+        return self._cell.compare(actual, expected, widened=self._tolerance)
 
     def restore(self) -> None:
         """Put the model's state back after calls of its own forward."""
@@ -248,4 +248,6 @@ class Deployment:
 
     def line_of(self, node: Any) -> source.Line | None:
         """The user's or library's line of a node of a TorchScript graph."""
-        return source.innermost(source.parse_stack(node.sourceRange()))
+        from ..tracing.program import line_of
+
+        return line_of(node)
