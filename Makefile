@@ -8,12 +8,15 @@ PIP_ARGS ?= -qq
 VENV := .venv
 VENV8 := .venv-pytest8
 VENV4 := .venv-transformers4
+VENV_OLDEST := .venv-torch-oldest
+VENV_NEWEST := .venv-torch-newest
 
 # Nothing that runs here may ask a model hub: what is needed is installed.
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pytest8 test-transformers4 lint format typecheck benchmark venv venv-pytest8 venv-transformers4 clean
+.PHONY: help demo test test-pytest8 test-transformers4 test-oldest test-newest lint format typecheck benchmark clean
+.PHONY: venv venv-pytest8 venv-transformers4 venv-oldest venv-newest
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +44,20 @@ BROKEN4 := \
   'tests/subject/families/synthesis/test_positions.py::test_longer_is_not_refused_without_absolute_positions[FSMT' \
   'tests/test_gate.py::test_a_decoder_is_traced_without_its_cache'
 
+# Not in CI: each downloads a torch with its CUDA libraries, about 5 GB.
+test-oldest: venv-oldest ## run the tests that concern torch under the oldest one, with the oldest pytest and transformers
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV_OLDEST)/bin/python -m pytest $(PYTEST_ARGS) -W ignore $(TESTS_TORCH) \
+	  $(addprefix --deselect=,$(BROKEN_OLDEST))
+
+test-newest: venv-newest ## run the tests that concern torch under the newest one
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV_NEWEST)/bin/python -m pytest $(PYTEST_ARGS) $(TESTS_TORCH)
+
+TESTS_TORCH := tests/tracing tests/subject tests/checks tests/test_gate.py tests/test_corpus.py tests/diagnosis
+# torch 2.4 leaves a Python operation of its checkpoints in a trace, and its vmap refuses in eager mode what later ones take.
+BROKEN_OLDEST := $(BROKEN4) \
+  'tests/test_corpus.py::test_a_healthy_model_passes[checkpointed_block]' \
+  'tests/test_corpus.py::test_a_broken_model_gets_its_verdict_and_its_line[mask_by_vmap]'
+
 lint: venv ## check style and format
 	@$(VENV)/bin/python -m ruff check .
 	@$(VENV)/bin/python -m ruff format --check .
@@ -67,8 +84,14 @@ venv-pytest8: ## build or update the environment in .venv-pytest8
 venv-transformers4: ## build or update the environment in .venv-transformers4
 	@$(call environment,$(VENV4),constraints-transformers4.txt)
 
+venv-oldest: ## build or update the environment in .venv-torch-oldest
+	@$(call environment,$(VENV_OLDEST),constraints-torch-oldest.txt)
+
+venv-newest: ## build or update the environment in .venv-torch-newest
+	@$(call environment,$(VENV_NEWEST),constraints-torch-newest.txt)
+
 clean: ## remove everything that these targets made, the environments too
-	rm -rf $(VENV) $(VENV8) $(VENV4) build dist reports .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV8) $(VENV4) $(VENV_OLDEST) $(VENV_NEWEST) build dist reports .mypy_cache .pytest_cache .ruff_cache
 	find . -name .git -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 # $(call environment,FOLDER[,PINS]): an environment in FOLDER with this project in it, editable, at the versions of

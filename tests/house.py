@@ -116,7 +116,7 @@ class Module:
 
 @functools.cache
 def _parsed(name: str, text: str) -> Module:
-    return Module(name, text, ast.parse(text))
+    return Module(name, text, ast.parse(text, name))
 
 
 def modules(root: Path) -> dict[str, Module]:

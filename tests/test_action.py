@@ -129,6 +129,7 @@ def run_action(folder: Path, inputs: Mapping[str, str], environment: Mapping[str
                 "CI": "true",
                 "GITHUB_ACTIONS": "true",
                 "GITHUB_OUTPUT": str(output),
+                "GITHUB_ACTION_PATH": str(ROOT),
                 "GITHUB_STEP_SUMMARY": str(page),
                 "OMP_NUM_THREADS": "1",
                 **{name: evaluated(text, values) for name, text in step["env"].items()},
@@ -186,6 +187,8 @@ def test_the_reports_are_asked_for_where_the_inputs_say(gate: Gate) -> None:
         f"--torchscript-baseline={ran.folder / 'base.json'}",
         f"--torchscript-json={ran.folder / 'a' / 'b' / 'gates.json'}",
         f"--torchscript-junit={reports / 'junit.xml'}",
+        "-o",
+        "junit_family=xunit1",
         f"--torchscript-summary={reports / 'summary.md'}",
         "-m",
         "torchscript",
@@ -260,7 +263,8 @@ def test_a_path_is_a_path_whatever_is_in_it(gate: Gate, value: str) -> None:
     names = {name: f"{value}.{name}" for name in ("baseline", "json", "junit", "summary")}
     ran = gate(names)
     paths = {name: str(ran.folder / path) for name, path in names.items()}
-    assert ran.called["arguments"] == [f"--torchscript-{name}={path}" for name, path in paths.items()]
+    asked = [word for word in ran.called["arguments"] if word not in ("-o", "junit_family=xunit1")]
+    assert asked == [f"--torchscript-{name}={path}" for name, path in paths.items()]
     assert ran.outputs == {name: path for name, path in paths.items() if name != "baseline"}
     assert all(Path(path).is_file() for path in ran.outputs.values())
 
@@ -358,7 +362,9 @@ def test_over_a_real_suite(tmp_path: Path) -> None:
     assert "1 failed, 1 passed" in ran.log
     gates = json.loads(Path(ran.outputs["json"]).read_text(encoding="utf-8"))["gates"]
     assert {gate["id"]: gate["outcome"] for gate in gates} == {"head": "failed", "layer": "passed"}
-    assert 'type="ShapeSpecialised"' in Path(ran.outputs["junit"]).read_text(encoding="utf-8")
+    junit = Path(ran.outputs["junit"]).read_text(encoding="utf-8")
+    assert 'type="ShapeSpecialised"' in junit
+    assert 'file="test_models.py" line="7"' in junit
     summary = Path(ran.outputs["summary"]).read_text(encoding="utf-8")
     assert "ShapeSpecialised" in summary
     assert ran.page.count(summary) == 1
@@ -408,7 +414,7 @@ def test_the_gate_is_installed_without_torch(install: Install) -> None:
     assert (ran.code, calls) == (
         0,
         [
-            ["--disable-pip-version-check", "--no-deps", "--", "pytest-torchscript"],
+            ["--disable-pip-version-check", "--no-deps", "--", str(ROOT)],
             ["--disable-pip-version-check", "junit-xml>=1.9"],
         ],
     )

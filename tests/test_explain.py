@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pytest_torchscript.diagnosis.cause import Cause
-from pytest_torchscript.explain import caused, produced, state_writes, written_at
+from pytest_torchscript.explain import caused, lines_of, produced, written_at
 from pytest_torchscript.source import Line
 from pytest_torchscript.tracing.trace import trace
 
@@ -78,7 +78,7 @@ def test_without_a_cause_the_remedy_is_still_told() -> None:
 def test_the_writes_of_a_call_are_named_with_their_lines() -> None:
     """Buffers first, then attributes; afterwards the model is as before."""
     cell = cell_of(Counting(), (X,))
-    (buffer, line), (attribute, _) = state_writes(cell)
+    (buffer, line), (attribute, _) = lines_of(cell, (*cell.survey.buffers, *cell.survey.attributes))
     assert (buffer, attribute) == ("count", "calls")
     assert line is not None
     assert {(str(line.file).removeprefix(f"{ROOT}/"), line.line)} == guilty(Counting)

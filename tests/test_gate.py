@@ -18,6 +18,7 @@ from pytest_torchscript.result import CellResult, GateResult, Outcome, Status
 from pytest_torchscript.spec import CHECKS, GateSpec, parse_arguments
 from pytest_torchscript.subject.state import ModelState
 from pytest_torchscript.targets import Target, Targets, built_in
+from pytest_torchscript.tracing.trace import quiet
 
 X = torch.randn(2, 16, 4, generator=torch.Generator().manual_seed(0))
 
@@ -262,8 +263,10 @@ def test_a_refusal_has_the_remedy_of_its_symptom() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_is_torchscript_already_is_refused() -> None:
     """There would be nothing to compare it with."""
+    with quiet():
+        traced = torch.jit.trace(Head().eval(), (X,))
     with pytest.raises(SubjectError, match=r"TorchScript already: give the nn\.Module"):
-        gate.check_model(torch.jit.trace(Head().eval(), (X,)))
+        gate.check_model(traced)
     with pytest.raises(SubjectError, match=r"must be an nn\.Module, not function"):
         gate.check_model(only)
 

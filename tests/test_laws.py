@@ -39,6 +39,7 @@ ROOMS = (
     "subject/",
     "tracing/",
     "diagnosis/",
+    "survey.py",
     "cell.py",
     "explain.py",
     "prepare.py",
@@ -63,7 +64,18 @@ WITHOUT_TORCH = (
 """Loaded without anything that is not Python's own, but for junit-xml, which is a few hundred lines of plain Python."""
 
 MAY_NAME_TORCH = (
-    *("tracing/", "nested.py", "subject/", "diagnosis/", "cell.py", "prepare.py", "probing/", "checks/", "targets/"),
+    *(
+        "tracing/",
+        "nested.py",
+        "subject/",
+        "diagnosis/",
+        "survey.py",
+        "cell.py",
+        "prepare.py",
+        "probing/",
+        "checks/",
+        "targets/",
+    ),
     *("cost.py", "gate.py", "pytest_plugin/fixture.py"),
 )
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,14 @@ def test_a_command_that_is_not_understood_ends_with_2(arguments: list[str], caps
         main(arguments)
     assert caught.value.code == 2
     assert "usage: python -m pytest_torchscript" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a report of a fault should name."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"pytest-torchscript {metadata.version('pytest-torchscript')}\n"
 
 
 def test_the_module_runs_without_torch_and_pytest() -> None:

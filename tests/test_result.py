@@ -195,7 +195,7 @@ def test_the_json_has_the_keys_of_schema_1() -> None:
     assert {"id", "nodeid", "outcome", "baseline", "seconds", "cells"} <= set(data)
     assert (data["id"], data["outcome"], data["baseline"], data["seconds"]) == ("head", "failed", None, 1.25)
     (found,) = data["cells"]
-    assert set(found) == {"target", "batch_size", "seq_len", "verdict", "dims", "checks"}
+    assert set(found) == {"target", "batch_size", "seq_len", "verdict", "dims", "axes", "probes", "checks"}
     assert (found["verdict"], found["dims"]) == ("ShapeSpecialised", {"seq": "unsafe"})
     keys = {"name", "status", "verdict", "seconds", "reason", "findings", "metrics"}
     assert [set(check) for check in found["checks"]] == [keys] * 3

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 from .baseline import Baseline, stale
@@ -17,6 +18,7 @@ from .errors import GateError
 from .files import is_special, write_text
 from .reports import json as json_report
 from .reports import markdown, terminal
+from .reports.diff import diff
 from .reports.document import Document
 from .reports.merge import merge
 
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pytest_torchscript", description="Reports of torchscript gates.")
+    parser.add_argument("--version", action="version", version=f"pytest-torchscript {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     merging = commands.add_parser(
@@ -84,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _version() -> str:
+    try:
+        return metadata.version("pytest-torchscript")
+    except metadata.PackageNotFoundError:
+        return "of unknown version: it is not installed"
+
+
 def _merge(options: argparse.Namespace) -> int:
     junit = _junit(options.junit_family) if options.junit else None
     document = merge([(str(path), json_report.read(path)) for path in options.shards])
@@ -114,7 +124,7 @@ def _stale(path: Path, document: Document) -> list[str]:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    text, regressed = markdown.diff(json_report.read(options.old), json_report.read(options.new))
+    text, regressed = diff(json_report.read(options.old), json_report.read(options.new))
     if options.output:
         _write([("--output", options.output, lambda path: write_text(path, text))])
     else:

@@ -21,6 +21,7 @@ from .subject.call import Call
 from .subject.fresh import FreshValues
 from .subject.inputs import BATCH, Dims
 from .subject.state import ModelState
+from .survey import Survey
 from .tracing import execute
 from .tracing.graph import Graph, graph_of
 from .tracing.trace import quiet
@@ -34,9 +35,9 @@ class Cell:
 
     ``model`` is in eval mode; ``call`` is its call at the traced size; ``dims`` says which axes may vary. ``mask`` is the path
     of the padding mask, ``mask_inverted`` whether True marks padding. ``state`` is the model's state before any check.
-    ``ranges`` holds the values that an integer input may take, ``pad_values`` the one that pads it, ``limits`` the largest
-    size of a dim, each where it is known. ``meta`` says that the model has no weights. ``root`` is the directory to which
-    files in findings are relative.
+    ``survey`` is what two runs of the model showed. ``pad_values`` holds what pads an integer input, ``limits`` the largest
+    size of a dim, each where it is known. ``meta`` says that the model has no weights, ``left_out`` which checks are not
+    run. ``root`` is the directory to which files in findings are relative.
     """
 
     model: torch.nn.Module
@@ -46,10 +47,11 @@ class Cell:
     state: ModelState
     mask: str | None = None
     mask_inverted: bool = False
-    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    survey: Survey = field(default_factory=Survey)
     limits: Mapping[str, int] = field(default_factory=dict)
     pad_values: Mapping[str, int] = field(default_factory=dict)
     meta: bool = False
+    left_out: frozenset[str] = frozenset()
     root: str | None = None
 
     @property
@@ -60,7 +62,7 @@ class Cell:
     @functools.cached_property
     def fresh(self) -> FreshValues:
         """Other values of the same shapes and dtypes."""
-        return FreshValues(dims=self.dims, mask=self.mask, inverted=self.mask_inverted, ranges=self.ranges)
+        return FreshValues(dims=self.dims, mask=self.mask, inverted=self.mask_inverted, ranges=self.survey.ranges)
 
     @functools.cached_property
     def pads_at_start(self) -> bool:
@@ -110,10 +112,12 @@ class Cell:
         with self.trying() if restore else quiet():
             return execute.detached(self.call.run(self.model, inputs))
 
-    def scripted(self, program: Any, inputs: Mapping[str, Any] | None = None, *, profiled: bool = False) -> Any:
-        """Run a traced program, or another one with its signature, and put the model's state back."""
+    def scripted(
+        self, program: Any, inputs: Mapping[str, Any] | None = None, *, profiled: bool = False, restore: bool = True
+    ) -> Any:
+        """Run a traced program, or one with its signature. The model's state is put back unless ``restore`` is False."""
         chosen = self.inputs if inputs is None else inputs
-        with self.trying():
+        with self.trying() if restore else quiet():
             return execute.run(program, chosen, profiled=profiled, autocast=self._under_autocast(program))
 
     def _under_autocast(self, program: Any) -> bool:
@@ -122,20 +126,16 @@ class Cell:
         The casts are in the program. Most are right in both ways; an LSTM and the fused attention are cast inside, by
         autocast alone, and a layer norm would be cast a second time.
         """
-        if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+        if not self.survey.outputs or not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
             return True
 
         def right(*, autocast: bool) -> bool:
             try:
-                return not self.compare(execute.run(program, self.inputs, autocast=autocast), self._expected)
+                return not self.compare(execute.run(program, self.inputs, autocast=autocast), self.survey.outputs[0])
             except Exception:  # noqa: BLE001 - it refuses its own input this way
                 return False
 
         return right(autocast=True) or not right(autocast=False)
-
-    @functools.cached_property
-    def _expected(self) -> Any:
-        return self.eager()
 
     def compare(self, actual: Any, expected: Any, *, widened: Mapping[str, Tolerance] | None = None) -> list[Mismatch]:
         """The leaves that differ; ``widened`` holds by dtype, unless the marker gives a tolerance."""

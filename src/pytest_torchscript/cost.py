@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from .cell import Cell
 from .result import CellResult, CheckResult, Finding, Status
+from .tracing import private
 
 __all__ = ["Plan", "counted", "plan", "with_buckets"]
 
@@ -39,9 +39,9 @@ def counted(cell: Cell) -> tuple[dict[str, Any], Finding | None]:
     """The operations of one call, and a finding where they are beyond the budget or cannot be counted though there is one."""
     budget = cell.spec.max_flops
     metrics: dict[str, Any] = {} if budget is None else {"max_flops": budget}
-    counter = FlopCounterMode(display=False)
+    private.require("torch.utils.flop_counter.FlopCounterMode")
     try:
-        with cell.trying(), _unfused(), counter:
+        with cell.trying(), _unfused(), private.flop_counter() as counter:
             cell.call.run(cell.model)
     except Exception as error:  # noqa: BLE001 - on the meta device eager may refuse what tracing accepts
         return metrics, None if budget is None else cell.failure(error)

@@ -19,7 +19,7 @@ from .tracing.conversions import Conversion
 from .tracing.program import produced_at
 from .tracing.trace import Traced, quiet
 
-__all__ = ["advice", "caused", "causes_at", "not_carried_out", "produced", "state_writes", "warned", "written_at"]
+__all__ = ["advice", "caused", "causes_at", "lines_of", "not_carried_out", "produced", "warned", "written_at"]
 
 _MOST_CAUSES = 3
 _MOST_LINES = 4
@@ -109,15 +109,8 @@ def not_carried_out(cell: Cell, error: BaseException) -> Finding:
     )
 
 
-def state_writes(cell: Cell) -> list[tuple[str, source.Line | None]]:
-    """What one call of the model changes of itself, parameters and buffers first, the first few with their lines."""
-    state = cell.state
-    with quiet():
-        try:
-            cell.call.run(cell.model)
-            names = [*state.changed_parameters(), *state.changed_buffers(), *state.changed_attributes()]
-        finally:
-            cell.restore_all()
+def lines_of(cell: Cell, names: Sequence[str]) -> list[tuple[str, source.Line | None]]:
+    """Parameters, buffers or attributes that a call changes, the first few with their lines."""
     lines = [written_at(cell, name) for name in names[:_MOST_LINES]]
     return [*zip(names, lines, strict=False), *((name, None) for name in names[_MOST_LINES:])]
 

@@ -139,12 +139,13 @@ def _cells(
 ) -> tuple[CellResult, ...]:
     """The cells of all targets at one size. What does not depend on the target is judged once, for all of them."""
     wanted = [targets.by_name[name] for name in spec.target]
-    with prepared(model, call, spec, batch=batch, seq=seq, root=root) as cell:
-        excused = {name: reason for name, reason in wanted[0].excuses.items() if all(name in t.excuses for t in wanted)}
+    excused = {name: reason for name, reason in wanted[0].excuses.items() if all(name in t.excuses for t in wanted)}
+    with prepared(model, call, spec, batch=batch, seq=seq, root=root, left_out=excused) as cell:
         evidence, results = _checked(cell, excused)
         sizes = cell.dims.sizes(cell.inputs)
         found = []
         for index, target in enumerate(wanted):
+            known = evidence.without(_given_by(target.excuses))
             mine = [_for_target(result, target, cell.spec, first=index == 0) for result in results]
             last = proved(cell, evidence, {result.name: result for result in mine}, target, targets)
             found.append(
@@ -153,7 +154,9 @@ def _cells(
                     batch_size=sizes.get(BATCH, batch),
                     seq_len=sizes.get(SEQ, seq),
                     checks=_or_nothing_ran((*mine, last)),
-                    dims=evidence.without(_given_by(target.excuses)).dims,
+                    dims=known.dims,
+                    axes=known.explored.axes if known.explored else {},
+                    probes=known.explored.records if known.explored else (),
                     program=target.program,
                 )
             )

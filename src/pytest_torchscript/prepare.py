@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from .subject.inputs import (
     resize,
 )
 from .subject.state import ModelState
+from .survey import Survey, integers, surveyed
 from .tracing import private
 from .tracing.trace import quiet
 
@@ -56,9 +56,18 @@ def call_of(model: torch.nn.Module, inputs: Any) -> Call:
 
 @contextlib.contextmanager
 def prepared(
-    model: torch.nn.Module, call: Call | None, spec: GateSpec, *, batch: int | None, seq: int | None, root: str | None
+    model: torch.nn.Module,
+    call: Call | None,
+    spec: GateSpec,
+    *,
+    batch: int | None,
+    seq: int | None,
+    root: str | None,
+    left_out: Collection[str] = (),
 ) -> Iterator[Cell]:
     """The cell of ``model`` at one size, for the block; afterwards the model is as it was. Without a call, one is synthesised.
+
+    ``left_out`` names the checks that say nothing about any target of the gate.
 
     Raises:
         SubjectError: the model or its inputs cannot be judged at this size.
@@ -72,11 +81,12 @@ def prepared(
     _refuse_lazy(model)
     # Without weights, what the forward makes anew must not come with any either.
     device = torch.device("meta") if meta else contextlib.nullcontext()
-    with in_eval_mode(model) as state, device:
+    with in_eval_mode(model, written=call.effects.parameters if call.effects else ()) as state, device:
+        family = family_of(model)
         dims = _dims(model, call, spec, state, seq_asked=seq is not None, try_it=not meta)
         call = _sized(call, dims, batch, seq, spec.mask)
-        call = family_of(model).as_deployed(model, call, state.restore, try_it=not meta)
-        survey = _Survey() if meta else _surveyed(model, call, state)
+        call = family.as_deployed(model, call, state.restore, try_it=not meta)
+        survey = Survey() if meta else surveyed(model, call, state)
         mask = mask_name(call.inputs, spec.mask)
         tensor = None if mask is None or meta else call.tensors()[mask]
         yield Cell(
@@ -87,21 +97,25 @@ def prepared(
             state=state,
             mask=mask if tensor is None or is_binary(tensor) else None,
             mask_inverted=mask is not None and tensor is not None and mask_inverted(mask, tensor),
-            ranges=survey.ranges,
-            limits=family_of(model).limits(model),
-            pad_values=survey.pad_values,
+            survey=survey,
+            limits=family.limits(model),
+            pad_values={**survey.pad_values, **family.pad_values(model, integers(call))},
             meta=meta,
+            left_out=frozenset((*left_out, *spec.skip)),
             root=root,
         )
 
 
 @contextlib.contextmanager
-def in_eval_mode(model: torch.nn.Module) -> Iterator[ModelState]:
-    """The model in eval mode, and its state before the block; afterwards state and mode are as they were."""
+def in_eval_mode(model: torch.nn.Module, *, written: Collection[str] = ()) -> Iterator[ModelState]:
+    """The model in eval mode, and its state before the block; afterwards state and mode are as they were.
+
+    ``written`` names parameters that calls are known to change: they are copied, however large they are.
+    """
     training = model.training
     flags = [(module, module.training) for module in model.modules()]
     model.eval()
-    state = ModelState(model)
+    state = ModelState(model, written=written)
     try:
         yield state
     finally:
@@ -172,49 +186,6 @@ def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None, mask: str
             )
         wanted[dim] = size
     return call.with_inputs(resize(call.inputs, dims, wanted, mask=mask))
-
-
-@dataclass
-class _Survey:
-    """What one eager run tells of the inputs: the range of each integer input, and what pads it."""
-
-    ranges: dict[str, tuple[int, int]] = field(default_factory=dict)
-    pad_values: dict[str, int] = field(default_factory=dict)
-
-
-def _surveyed(model: torch.nn.Module, call: Call, state: ModelState) -> _Survey:
-    """What one run of the call tells. A run that fails leaves the verdict to ``eager``."""
-    survey = _Survey()
-    by_path = {
-        path: tensor
-        for path, tensor in call.tensors().items()
-        if not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-    }
-    embeddings = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
-    if not by_path or not embeddings:
-        return survey
-
-    def look(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        for path, tensor in by_path.items():
-            if path not in survey.ranges and args and isinstance(args[0], torch.Tensor):
-                looked = args[0]
-                if looked.shape == tensor.shape and torch.equal(looked, tensor.to(looked.dtype)):
-                    survey.ranges[path] = (0, module.num_embeddings)  # type: ignore[assignment]
-                    if module.padding_idx is not None:
-                        survey.pad_values[path] = int(module.padding_idx)  # type: ignore[arg-type]
-
-    handles = [module.register_forward_pre_hook(look) for module in embeddings]
-    with quiet():
-        try:
-            call.run(model)
-        except Exception:  # noqa: BLE001, S110 - the check `eager` says what is wrong
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
-            state.restore()
-    survey.pad_values.update(family_of(model).pad_values(model, by_path))
-    return survey
 
 
 def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Module, Call]:

@@ -56,7 +56,10 @@ class Record:
         """The fields by name, as JSON can hold them."""
         kinds = _kinds(type(self)).items()  # type: ignore[arg-type]
         data = {name: kind.write(getattr(self, name)) for name, (kind, _) in kinds}
-        return {name: value for name, value in data.items() if value is not None or name not in self._left_out}
+        for name in self._left_out:
+            if data[name] is None:
+                del data[name]
+        return data
 
     @classmethod
     def from_json(cls: type[R], data: Any) -> R:

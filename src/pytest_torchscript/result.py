@@ -20,12 +20,15 @@ __all__ = [
     "DYNAMIC",
     "OK",
     "SCHEMA",
+    "UNPROBED",
+    "AxisResult",
     "CellResult",
     "CheckResult",
     "Finding",
     "GateFailed",
     "GateResult",
     "Outcome",
+    "ProbeResult",
     "Status",
     "Verdict",
 ]
@@ -33,6 +36,7 @@ __all__ = [
 SCHEMA = 1
 
 OK = "ok"
+UNPROBED = "unprobed"
 """The verdict of a cell in which no check failed."""
 
 DYNAMIC = "dynamic"
@@ -152,9 +156,36 @@ class CheckResult(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AxisResult(Record):
+    """What is known of one axis of an input.
+
+    ``dim`` is the dim that it belongs to, None where it is none; ``state`` the class of that dim, or ``unprobed``; ``reason``
+    says which sizes were tried, or why none was.
+    """
+
+    dim: str | None
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult(Record):
+    """One probe: what it changed, why it was tried, what came of it, and the check that it served.
+
+    ``outcome`` is ``equal``, ``raises``, ``wrong``, or ``outside`` where eager itself refuses the inputs.
+    """
+
+    changed: str
+    why: str
+    outcome: str
+    check: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellResult(Record):
     """One (target, batch size, sequence length). A size is None where the inputs have no such axis.
 
+    ``axes`` holds, by input path and by the number of the axis as text, what is known of each axis of each tensor input.
     ``program`` names what the target makes in TorchScript's place ("torch.export"), None where it deploys the trace.
     """
 
@@ -163,6 +194,8 @@ class CellResult(Record):
     seq_len: int | None
     checks: tuple[CheckResult, ...]
     dims: Mapping[str, str] = field(default_factory=dict)
+    axes: Mapping[str, Mapping[str, AxisResult]] = field(default_factory=dict)
+    probes: tuple[ProbeResult, ...] = ()
     program: str | None = None
 
     _left_out = ("program",)
@@ -176,6 +209,13 @@ class CellResult(Record):
     def verdict(self) -> str:
         """``"ok"``, or the verdict of the first check that failed."""
         return next(iter(self.failures), OK)
+
+    @property
+    def unprobed(self) -> list[str]:
+        """The axes that no probe changed, as ``x[2]``."""
+        return [
+            f"{path}[{axis}]" for path, axes in self.axes.items() for axis, known in axes.items() if known.state == UNPROBED
+        ]
 
     @property
     def name(self) -> str:

@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pytest_torchscript import gate
+from pytest_torchscript import checks, gate
 from pytest_torchscript.result import CellResult, Verdict
 from pytest_torchscript.spec import GateSpec
 from pytest_torchscript.subject.observe import Observer
 
-from ..checks.alone import ROOT, guilty, place
+from ..checks.alone import ROOT, cell, guilty, place
 
 
 def observed(model: nn.Module, *inputs: Any, calls: int = 1, surroundings: Any = None) -> CellResult:
@@ -40,8 +39,8 @@ def observed(model: nn.Module, *inputs: Any, calls: int = 1, surroundings: Any =
     return only
 
 
-def places(cell: CellResult) -> set[tuple[str, int]]:
-    return {place(finding) for check in cell.checks if check.verdict for finding in check.findings if finding.file}
+def places(judged: CellResult) -> set[tuple[str, int]]:
+    return {place(finding) for check in judged.checks if check.verdict for finding in check.findings if finding.file}
 
 
 # Weights
@@ -86,19 +85,6 @@ class Rounds(Linear):
         return self.fc(x)
 
 
-class Normalises(nn.Module):
-    """Rows of length one: a second call finds them so, but for rounding."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.centres = nn.Parameter(torch.randn(4, 8))
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            self.centres.copy_(F.normalize(self.centres, dim=1).half().float())  # guilty
-        return x @ self.centres.T
-
-
 class ShortRows(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -122,22 +108,51 @@ IDS = torch.randint(0, 50, (2, 16), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("cls", [Clamps, ClampsPastTheCounter, Prunes, Rounds, Normalises])
+@pytest.mark.parametrize("cls", [Clamps, ClampsPastTheCounter, Prunes, Rounds])
 def test_weights_that_the_observed_call_changed_fail(cls: type[nn.Module], training: bool) -> None:
     """A second call has nothing left to change; the first one did, at this line."""
-    cell = observed(cls().train(training), X)
-    assert cell.verdict == Verdict.WEIGHTS_CHANGED
-    assert places(cell) == guilty(cls)
+    only = observed(cls().train(training), X)
+    assert only.verdict == Verdict.WEIGHTS_CHANGED
+    assert places(only) == guilty(cls)
 
 
 @pytest.mark.parametrize("cls", [ShortRows, ShortBags])
 def test_max_norm_is_named(cls: type[nn.Module]) -> None:
     """torch itself writes, because of an argument: it is named, with the line that looks the rows up."""
-    cell = observed(cls(), IDS)
-    (finding,) = cell.check("weights").findings
-    assert cell.verdict == Verdict.WEIGHTS_CHANGED
+    only = observed(cls(), IDS)
+    (finding,) = only.check("weights").findings
+    assert only.verdict == Verdict.WEIGHTS_CHANGED
     assert f"max_norm=1 of {'Embedding' if cls is ShortRows else 'EmbeddingBag'} shortens the rows" in finding.message
-    assert places(cell) == guilty(cls)
+    assert places(only) == guilty(cls)
+
+
+class ShrinksLargeWeight(nn.Module):
+    """70 MB, which is more than is copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((2, 8_750_000), 1e-3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.weight.data[:, :8].mul_(0.5)
+        return x @ self.weight[:, 8:16].T
+
+
+def test_a_large_weight_that_keeps_new_values_is_told() -> None:
+    """No copy was kept of it, so that it cannot be put back."""
+    model = ShrinksLargeWeight()
+    needed = {"eager", "trace", "roundtrip", "weights"}
+    skip = {check.name: "not asked" for check in checks.ALL if check.name not in needed}
+    (finding,) = cell(model, (X,), skip=skip).check("weights").findings
+    assert finding.message.endswith("is called; it is too large to be copied, and keeps the new values")
+    assert float(model.weight.detach()[0, 0]) < 1e-3
+
+
+def test_a_large_weight_that_the_observed_call_changed_is_put_back() -> None:
+    """It is known beforehand to be written."""
+    model = ShrinksLargeWeight()
+    observed(model, X)
+    assert float(model.weight.detach()[0, 0]) == pytest.approx(5e-4)
 
 
 class ClampsInTraining(Linear):
@@ -199,8 +214,8 @@ def test_what_training_does_to_a_model_is_no_failure(model: Callable[[], nn.Modu
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         made = model()
-    cell = observed(made, X, calls=calls)
-    assert {check.name: check.findings for check in cell.checks if check.verdict} == {}
+    only = observed(made, X, calls=calls)
+    assert {check.name: check.findings for check in only.checks if check.verdict} == {}
 
 
 def test_a_step_between_two_calls_is_no_failure() -> None:
@@ -322,22 +337,22 @@ class KeepsInHelper(nn.Module):
 @pytest.mark.parametrize("cls", [KeepsTemplate, KeepsNumber, KeepsInList, KeepsInBuffer, RegistersBuffer, KeepsInHelper])
 def test_what_the_observed_call_left_and_the_answer_depends_on_fails(cls: type[nn.Module], training: bool) -> None:
     """The model answers as one that was called before, and its trace does so for ever."""
-    cell = observed(cls().train(training), X)
-    assert cell.check("purity").verdict is Verdict.SIDE_EFFECT
-    assert places(cell) == guilty(cls)
+    only = observed(cls().train(training), X)
+    assert only.check("purity").verdict is Verdict.SIDE_EFFECT
+    assert places(only) == guilty(cls)
 
 
 def test_what_is_kept_for_a_shape_fails() -> None:
     """Another input of the same shape is answered with what the first one left."""
-    cell = observed(KeepsByShape(), X)
-    assert {place(finding) for finding in cell.check("purity").findings} == guilty(KeepsByShape)
+    only = observed(KeepsByShape(), X)
+    assert {place(finding) for finding in only.check("purity").findings} == guilty(KeepsByShape)
 
 
 def test_weights_that_the_first_call_sets_fail() -> None:
     """The values are those of the batch that the test happened to give."""
-    cell = observed(Initialises(), X)
-    assert cell.verdict == Verdict.WEIGHTS_CHANGED
-    assert guilty(Initialises) <= places(cell)
+    only = observed(Initialises(), X)
+    assert only.verdict == Verdict.WEIGHTS_CHANGED
+    assert guilty(Initialises) <= places(only)
 
 
 def test_what_is_kept_is_named_alone() -> None:
@@ -345,6 +360,35 @@ def test_what_is_kept_is_named_alone() -> None:
     (finding,) = observed(KeepsInHelper(), X).check("purity").findings
     assert finding.path == "memory"
     assert "the answer depends on the first call of the model" in finding.message
+
+
+class FillsWorkspace(nn.Module):
+    """What is written is read again in the same call; a deployed program carries it all the same."""
+
+    keys: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(16, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.keys[: len(x)] = x * 2  # guilty
+        return x + self.keys[: len(x)]
+
+
+class NeedsTraining(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.scale = 2.0
+        return x * self.scale  # guilty
+
+
+@pytest.mark.parametrize("cls", [FillsWorkspace, NeedsTraining])
+def test_a_model_that_the_observed_call_made_fit_fails(cls: type[nn.Module]) -> None:
+    """A buffer that holds this input's values already, an attribute that only train mode sets."""
+    only = observed(cls(), X)
+    assert only.check("purity").verdict is Verdict.SIDE_EFFECT
+    assert {place(finding) for finding in only.check("purity").findings} == guilty(cls)
 
 
 class KeepsMap(nn.Module):
@@ -418,9 +462,9 @@ class Counts(nn.Module):
 @pytest.mark.parametrize("cls", [KeepsMap, BuildsTable, BuildsTableByShape, RegistersTable, BuildsLayer, Counts])
 def test_what_no_answer_depends_on_is_no_failure(cls: type[nn.Module], calls: int) -> None:
     """A map for whoever looks, a table of positions, a layer made in the first call, a counter."""
-    cell = observed(cls(), X, calls=calls)
+    only = observed(cls(), X, calls=calls)
     # A table for one length is one length for a trace: that is another check's business.
-    assert {check.name: check.findings for check in cell.checks if check.verdict and check.name != "shapes"} == {}
+    assert {check.name: check.findings for check in only.checks if check.verdict and check.name != "shapes"} == {}
 
 
 def test_the_model_is_left_as_the_test_left_it() -> None:
@@ -497,9 +541,9 @@ def test_the_model_is_judged_in_the_surroundings_of_its_call(cls: type[nn.Module
     """What the model does under autocast, or another default dtype, is what the test was about."""
     before = torch.get_default_dtype(), torch.is_autocast_enabled("cpu")
     assert observed(cls(), FEATURES).verdict == "ok"
-    cell = observed(cls(), FEATURES, surroundings=surroundings)
-    assert cell.verdict == Verdict.SHAPE_SPECIALISED
-    assert places(cell) == guilty(cls)
+    only = observed(cls(), FEATURES, surroundings=surroundings)
+    assert only.verdict == Verdict.SHAPE_SPECIALISED
+    assert places(only) == guilty(cls)
     assert (torch.get_default_dtype(), torch.is_autocast_enabled("cpu")) == before
 
 

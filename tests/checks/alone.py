@@ -16,6 +16,7 @@ from pytest_torchscript.result import CellResult, CheckResult, Finding, Status
 from pytest_torchscript.spec import GateSpec, parse_arguments
 from pytest_torchscript.subject.inputs import infer_dims, mask_name
 from pytest_torchscript.subject.state import ModelState, isolated
+from pytest_torchscript.survey import Survey, surveyed
 
 from ..corpus import guilty_places
 
@@ -77,15 +78,17 @@ def cell_of(model: nn.Module, inputs: Any, **arguments: Any) -> Cell:
     model.eval()
     call = call_of(model, inputs)
     spec = spec_of(arguments)
+    state, meta = ModelState(model), spec.weights == "meta"
     return Cell(
         model=model,
         call=call,
         spec=spec,
         dims=infer_dims(call.inputs),
         mask=mask_name(call.inputs, spec.mask),
-        state=ModelState(model),
+        state=state,
+        survey=Survey() if meta else surveyed(model, call, state),
         root=str(ROOT),
-        meta=spec.weights == "meta",
+        meta=meta,
     )
 
 

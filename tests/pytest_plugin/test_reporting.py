@@ -64,18 +64,20 @@ def test_the_environment_names_versions() -> None:
     assert reporting._version("no-such-package-anywhere") is None
 
 
-def test_only_what_is_asked_for_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_asked_for_is_written(
+    pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run without options leaves no file."""
     monkeypatch.chdir(tmp_path)
-    assert reporting.write_reports(SETTINGS, [gate()], stale=[]) == ([], [])
+    assert reporting.write_reports(pytestconfig, SETTINGS, [gate()], stale=[]) == ([], [])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_report_is_written(tmp_path: Path) -> None:
+def test_every_report_is_written(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """In one order, with the gates and the stale ones."""
     files = {name: tmp_path / name for name in ("json", "junit", "summary")}
     update = replace(SETTINGS, **files, update=True, baseline_path=tmp_path / "baseline")
-    written, problems = reporting.write_reports(update, [gate()], stale=["lost"])
+    written, problems = reporting.write_reports(pytestconfig, update, [gate()], stale=["lost"])
     assert (written, problems) == ([tmp_path / "baseline", *files.values()], [])
     document = json.loads(files["json"].read_text())
     assert ([entry["id"] for entry in document["gates"]], document["stale"]) == (["one"], ["lost"])
@@ -84,12 +86,12 @@ def test_every_report_is_written(tmp_path: Path) -> None:
     assert "lost" in files["summary"].read_text()
 
 
-def test_a_run_without_gates_leaves_baseline_and_summary_alone(tmp_path: Path) -> None:
+def test_a_run_without_gates_leaves_baseline_and_summary_alone(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """The summary of a build may hold other things; the JSON report says that there was no gate."""
     settings = replace(
         SETTINGS, json=tmp_path / "json", summary=tmp_path / "summary", update=True, baseline_path=tmp_path / "baseline"
     )
-    assert reporting.write_reports(settings, [], stale=[]) == ([tmp_path / "json"], [])
+    assert reporting.write_reports(pytestconfig, settings, [], stale=[]) == ([tmp_path / "json"], [])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_a_run_without_gates_leaves_baseline_and_summary_alone(tmp_path: Path) -
     ids=["system", "own", "other"],
 )
 def test_one_report_that_fails_leaves_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+    pytestconfig: pytest.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
 ) -> None:
     """It is named with its option, and the next one is written."""
 
@@ -111,17 +113,18 @@ def test_one_report_that_fails_leaves_the_others(
 
     monkeypatch.setattr(reporting.json_report, "write", write)
     path, junit = tmp_path / "gates.json", tmp_path / "gates.xml"
-    written, problems = reporting.write_reports(replace(SETTINGS, json=path, junit=junit), [gate()], stale=[])
+    written, problems = reporting.write_reports(pytestconfig, replace(SETTINGS, json=path, junit=junit), [gate()], stale=[])
     assert (written, problems) == ([junit], [says.format(path=path, name=path.name)])
 
 
 def test_gates_are_shown_in_a_table() -> None:
     """Nothing is shown without a gate."""
-    assert shown(reporting.show_gates, []).lines == []
-    lines = shown(reporting.show_gates, [gate()]).lines
+    assert shown(reporting.show_gates, [], stale=[], baseline="b.json").lines == []
+    lines = shown(reporting.show_gates, [gate()], stale=["lost"], baseline="b.json").lines
     assert lines[0] == "= torchscript gates"
     assert any(line.startswith("one ") for line in lines)
     assert "= what could leave TorchScript today" not in lines
+    assert "STALE: lost is recorded in b.json, but no test gates it: coverage was lost" in lines
 
 
 def test_what_could_be_marked_is_listed() -> None:
@@ -134,21 +137,20 @@ def test_what_could_be_marked_is_listed() -> None:
     assert "- conftest.py" not in shown(reporting.show_discovered, [], with_conftest=True).lines
 
 
-def test_the_end_names_what_is_lost_wrong_and_written() -> None:
+def test_the_end_names_what_is_wrong_and_written() -> None:
     """What is wrong is red."""
-    screen = shown(reporting.show_end, stale=["lost"], baseline="b.json", problems=["why"], written=[Path("gates.json")])
-    lost = "STALE: lost is recorded in b.json, but no test gates it: coverage was lost"
-    assert screen.lines == [lost, "ERROR: why", "torchscript gates written to gates.json"]
-    assert screen.red == [lost, "ERROR: why"]
+    screen = shown(reporting.show_end, problems=["why"], written=[Path("gates.json")])
+    assert screen.lines == ["ERROR: why", "torchscript gates written to gates.json"]
+    assert screen.red == ["ERROR: why"]
 
 
-def test_github_is_told_only_on_github(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_github_is_told_only_on_github(monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
     """By the commands that its log understands."""
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
-    assert shown(reporting.annotate, [], stale=["lost"], root=tmp_path).lines == []
+    assert shown(reporting.annotate, [], stale=["lost"], config=pytestconfig).lines == []
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
-    (line,) = shown(reporting.annotate, [], stale=["lost"], root=tmp_path).lines
+    (line,) = shown(reporting.annotate, [], stale=["lost"], config=pytestconfig).lines
     assert line.startswith("::error")
     assert "lost" in line
-    assert shown(reporting.annotate, [], stale=[], root=tmp_path).lines == []
+    assert shown(reporting.annotate, [], stale=[], config=pytestconfig).lines == []

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_torchscript.reports import github
 from pytest_torchscript.reports.document import Document
-from pytest_torchscript.reports.github import locator, looks_inside
+from pytest_torchscript.reports.github import linker, locator, looks_inside
 from pytest_torchscript.result import CellResult, CheckResult, Finding, GateResult, Outcome, Verdict
 
 COMMAND = re.compile(r"::(?P<level>error|warning|notice) (?P<properties>[^:]*)::(?P<text>.*)")
@@ -133,7 +133,7 @@ def test_errors_are_ordered_by_how_much_they_are_news() -> None:
     ]
 
 
-def test_known_failures_are_warnings_and_new_gates_notices() -> None:
+def test_known_failures_are_warnings_and_new_gates_a_count() -> None:
     """What passes as recorded, and what did not run, is not annotated."""
     gates = [
         gate(at("src/head.py"), id="a", state="KNOWN", outcome=Outcome.XFAILED, reason="reason: issue 12"),
@@ -144,7 +144,7 @@ def test_known_failures_are_warnings_and_new_gates_notices() -> None:
     ]
     assert annotations(gates) == [
         "::warning file=src/head.py,line=41,title=torchscript KNOWN Untraceable::a: it branches on a value%0Areason: issue 12",
-        "::notice title=torchscript NEW::b: not recorded",
+        "::notice title=torchscript NEW::1 model passes and is not recorded in the baseline",
     ]
 
 
@@ -156,6 +156,60 @@ def test_a_crash_and_a_lost_dim_are_errors_without_a_line() -> None:
         "::error title=torchscript REGRESSED::b: seq was dynamic, is fixed now",
         "::error title=torchscript Crashed::a: see the log",
     ]
+
+
+def test_what_another_plugin_annotates_is_not_annotated_again() -> None:
+    """It tells every failing test; what is stale is no test, and known failures are none that fail."""
+    gates = [
+        gate(at("src/head.py"), id="a", state="NEW"),
+        gate(at("src/head.py"), id="b", state="KNOWN", outcome=Outcome.XFAILED),
+        GateResult.not_judged("c", "t.py::c", "the test itself failed"),
+    ]
+    found = [parsed(line) for line in annotations(gates, stale=["gone"], tests_annotated=True)]
+    assert [(level, properties["title"]) for level, properties, _ in found] == [
+        ("error", "torchscript STALE"),
+        ("warning", "torchscript KNOWN Untraceable"),
+    ]
+
+
+def test_gates_that_were_not_judged_share_an_annotation() -> None:
+    """Where one fixture breaks a hundred tests, the models that fail must be seen beside it."""
+    gates = [GateResult.not_judged(f"g{i}", f"t.py::{i}", "the test's setup failed") for i in range(3)]
+    gates.append(GateResult.without_model("none", "t.py::none", "no model to gate", inherited=False))
+    gates.append(GateResult.without_model("quiet", "t.py::quiet", "no model to gate", inherited=True))
+    assert annotations(gates) == [
+        "::error title=torchscript NotJudged::g0, g1, g2: the test's setup failed",
+        "::error title=torchscript NoModel::none: no model to gate",
+    ]
+
+
+def test_a_line_is_linked_at_the_commit_of_the_job(tmp_path: Path) -> None:
+    """Relative to the checkout, with every sign of the name escaped; what is not in the checkout has no link."""
+    root = tmp_path / "packages" / "one"
+    (root / "src").mkdir(parents=True)
+    (root / "src" / "a b#.py").touch()
+    variables = {
+        "GITHUB_SERVER_URL": "https://github.com",
+        "GITHUB_REPOSITORY": "owner/na.me",
+        "GITHUB_SHA": "0123456789abcdef0123456789abcdef01234567",
+        "GITHUB_WORKSPACE": str(tmp_path),
+    }
+    link = linker(root, variables)
+    assert link is not None
+    assert link("src/a b#.py", 7) == (
+        f"https://github.com/owner/na.me/blob/{variables['GITHUB_SHA']}/packages/one/src/a%20b%23.py#L7"
+    )
+    assert link("transformers/a.py", 7) is None
+    assert link("src/a b#.py", 0) is None
+    for name, value in [
+        ("GITHUB_SHA", "unknown"),
+        ("GITHUB_SHA", "main)"),
+        ("GITHUB_REPOSITORY", ""),
+        ("GITHUB_REPOSITORY", "a/b/c"),
+        ("GITHUB_SERVER_URL", "javascript:x"),
+    ]:
+        assert linker(root, {**variables, name: value}) is None
+    assert linker(root, {}) is None
 
 
 def test_gates_that_fail_at_one_line_share_an_annotation() -> None:
@@ -174,9 +228,7 @@ def test_at_most_ten_of_each_level_are_printed(count: int) -> None:
     found = [parsed(line) for line in annotations(gates)]
     levels = [level for level, _, _ in found]
     assert levels == sorted(levels, key=["error", "warning", "notice"].index)
-    assert {level: levels.count(level) for level in ("warning", "notice")} == dict.fromkeys(
-        ("warning", "notice"), min(count, 10)
-    )
+    assert (levels.count("warning"), levels.count("notice")) == (min(count, 10), 1)
     assert levels.count("error") == min(count + 1, 10)
     assert found[0][1]["title"] == "torchscript REGRESSED Untraceable"
     if count > 10:

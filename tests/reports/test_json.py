@@ -50,7 +50,17 @@ def test_a_run_without_gates_has_a_report() -> None:
 def test_keys_are_sorted() -> None:
     """Two reports can be compared line by line."""
     text = render(Document.of([], {"torch": "2.13.0", "python": "3.12"}))
-    assert text == ('{\n "environment": {\n  "python": "3.12",\n  "torch": "2.13.0"\n },\n "gates": [],\n "schema": 1\n}\n')
+    assert text == '{\n"environment": {"python": "3.12", "torch": "2.13.0"},\n"gates": [],\n"schema": 1\n}\n'
+
+
+def test_a_gate_is_a_line() -> None:
+    """As in the baseline; and what is stale is a line of its own."""
+    document = Document.of([gate("b"), gate("a")], ENVIRONMENT, ["gone"])
+    lines = render(document).splitlines()
+    assert lines[2] == '"gates": ['
+    assert [json.loads(line.rstrip(","))["id"] for line in lines[3:5]] == ["a", "b"]
+    assert lines[5:] == ["],", '"schema": 1,', '"stale": ["gone"]', "}"]
+    assert parse("a.json", json.loads(render(document))) == document
 
 
 def test_the_text_is_utf8_and_readable() -> None:

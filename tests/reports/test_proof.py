@@ -10,6 +10,7 @@ import pytest
 
 from pytest_torchscript.reports import discover, junit, markdown, terminal
 from pytest_torchscript.reports import json as json_report
+from pytest_torchscript.reports.diff import diff
 from pytest_torchscript.reports.document import Document
 from pytest_torchscript.reports.notes import notes
 from pytest_torchscript.reports.proof import alternatives, proof_of, verdict_with_proof, weaker
@@ -166,7 +167,7 @@ def test_a_weaker_proof_is_told(before: CheckResult, after: CheckResult, words: 
 
 def test_a_comparison_of_two_reports_tells_it() -> None:
     """Under what is no longer judged, once, and as no regression."""
-    text, regressed = markdown.diff(document(gate(cell(RAN, "libtorch"))), document(gate(cell(SKIPPED, "libtorch"))))
+    text, regressed = diff(document(gate(cell(RAN, "libtorch"))), document(gate(cell(SKIPPED, "libtorch"))))
     assert not regressed
     assert "### Proved by less" in text
     assert text.count("no C++ compiler") == 1
@@ -176,24 +177,24 @@ def test_a_comparison_tells_each_loss_once() -> None:
     """What else is skipped now stands beside it; a cell that fails now, or is new, has lost nothing silently."""
     trace, lost = CheckResult.passed("padding"), CheckResult.skipped("padding", "no mask")
     before = document(gate(cell(RAN, "libtorch", trace)))
-    text, _ = markdown.diff(before, document(gate(cell(SKIPPED, "libtorch", lost), cell(LINTED))))
+    text, _ = diff(before, document(gate(cell(SKIPPED, "libtorch", lost), cell(LINTED))))
     told = text.partition("### No longer judged")[2]
     assert "target was run, is not proved now: no C++ compiler" in told
     assert "padding is skipped now: no mask" in told
     assert told.count("no C++ compiler") == 1
     failing = CheckResult.failed("padding", Verdict.TARGET_FAILURE, BROKEN)
-    text, _ = markdown.diff(before, document(gate(cell(SKIPPED, "libtorch", failing))))
+    text, _ = diff(before, document(gate(cell(SKIPPED, "libtorch", failing))))
     assert "is not proved now" not in text
-    text, _ = markdown.diff(before, document(gate(cell(FAILED, "libtorch"))))
+    text, _ = diff(before, document(gate(cell(FAILED, "libtorch"))))
     assert "is lint now" not in text
 
 
 def test_what_is_gone_is_told_as_it_was() -> None:
     """With what it left open; a gate that was skipped was no pass."""
-    text, _ = markdown.diff(document(gate(cell(LINTED))), document())
+    text, _ = diff(document(gate(cell(LINTED))), document())
     assert "- `bert`: was ok (lint)" in text
     skipped = GateResult(id="bert", nodeid="test_bert.py::test_bert", outcome=Outcome.SKIPPED)
-    text, _ = markdown.diff(document(skipped), document())
+    text, _ = diff(document(skipped), document())
     assert "- `bert`: was skipped" in text
 
 
@@ -347,12 +348,12 @@ def test_the_summary_has_the_notes_of_targets_weights_and_device() -> None:
     pinned = CheckResult.passed("device", findings=(Finding(message="a tensor stays on cpu", file="model.py", line=9),))
     target = CheckResult.passed("target", findings=(BUCKETS,))
     text = markdown.summary(document(gate(cell(target, "neuron", trace, weights, pinned))))
-    assert "### Notes" in text
+    assert "<summary>3 notes</summary>" in text
     assert "- `bert` `neuron b1 s8`: a and b are tied, and stay so" in text
     assert f"- `bert` `neuron b1 s8`: {BUCKETS.message}\n" in text
     assert "- `bert` `neuron b1 s8`: a tensor stays on cpu (`model.py:9`)" in text
     assert "a warning of the tracer" not in text
-    assert "### Notes" not in markdown.summary(document(gate(cell(RAN))))
+    assert "note" not in markdown.summary(document(gate(cell(RAN))))
 
 
 def test_what_was_not_proved_is_a_note_with_its_reason() -> None:

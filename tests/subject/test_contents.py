@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_torchscript.subject.contents import Contents, held_tensors, parts, same_objects
+from pytest_torchscript.subject.contents import Contents, is_empty, parts, same_objects
 
 
 class KeysAsAttributes(dict[str, Any]):
@@ -59,6 +59,10 @@ class Helper:
     @property
     def broken(self) -> int:
         raise RuntimeError("no")
+
+
+def held_tensors(value: Any) -> list[torch.Tensor]:
+    return [part for part in parts(value) if isinstance(part, torch.Tensor)]
 
 
 CHANGES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
@@ -142,7 +146,7 @@ def test_what_cannot_be_looked_into_holds_nothing() -> None:
 def test_a_long_container_is_not_walked() -> None:
     """What a dataset of a million entries holds is not the model's state."""
     tensor = torch.ones(1)
-    assert list(held_tensors([tensor] * 30_000)) == []
+    assert held_tensors([tensor] * 30_000) == []
     assert len(list(parts([[0] * 10_000 for _ in range(10_000)]))) < 5
 
 
@@ -160,3 +164,9 @@ def test_the_same_objects_are_so_in_order() -> None:
     assert not same_objects({"a": one}, {"a": other})
     assert not same_objects({"a": one, "b": one}, {"b": one, "a": one})
     assert not same_objects({"a": one}, {})
+
+
+def test_an_empty_container_is_one_of_pythons_own() -> None:
+    """One with a class of its own may hold attributes."""
+    assert all(map(is_empty, ({}, [], set(), OrderedDict(), deque())))
+    assert not any(map(is_empty, ({"a": 1}, [0], KeysAsAttributes(), 0, "", None)))

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from pytest_torchscript.subject.effects import effects_of
-from pytest_torchscript.subject.history import Dependence, dependence
+from pytest_torchscript.subject.history import Dependence, dependence, overwritten
 
 FIRST = {"x": torch.tensor([1.0, 2.0])}
 OTHERS = [("like it", dict(FIRST)), ("another", {"x": torch.tensor([3.0, 5.0])}), ("longer", {"x": torch.ones(3)})]
@@ -108,14 +106,51 @@ def test_weights_drawn_in_the_first_call_are_none() -> None:
     assert found(DrawsWeights()) is None
 
 
-def test_a_model_that_raises_tells_nothing() -> None:
-    """What a call raises is another check's business."""
-    model: Any = Kept()
+class NeedsTraining(Kept):
+    """Has in eval mode what a call in train mode has set."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.scale = 2.0
+        return x * self.scale
+
+
+class Workspace(nn.Module):
+    """One buffer is written by every call, one by the first, one is replaced."""
+
+    every: Tensor
+    once: Tensor
+    new: Tensor
+    ready = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("every", "once", "new"):
+            self.register_buffer(name, torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.every.copy_(x)
+        self.new = x * 2
+        if not self.ready:
+            self.ready = True
+            self.once.copy_(torch.arange(2.0) + 1)
+        return x + self.every + self.once
+
+
+def test_an_input_that_is_refused_without_the_observed_call_is_told() -> None:
+    """A program that loads the weights and calls the model has made no such call."""
+    told = found(NeedsTraining())
+    assert told is not None
+    assert (told.label, told.names, type(told.error)) == ("the observed input", ("scale",), AttributeError)
+
+
+def test_buffers_that_every_call_writes_are_told() -> None:
+    """In place and with other values; the model is as it was afterwards."""
+    model = Workspace()
     with effects_of(model) as effects:
         model(**FIRST)
-
-    def refuse(inputs: Any) -> Any:
-        raise ZeroDivisionError
-
-    assert dependence(effects[0], refuse, FIRST, OTHERS, lambda left, right: True) is None
-    assert model.calls == 1
+    assert set(effects[0].buffers) == {"every", "once", "new"}
+    assert overwritten(effects[0], lambda inputs: model(**inputs), FIRST, OTHERS[1][1]) == ["every"]
+    assert overwritten(effects[0], lambda inputs: model(**inputs), FIRST, FIRST) == []
+    assert overwritten(effects[0], lambda inputs: model(**inputs), FIRST, {"y": 1}) == []
+    assert torch.equal(model.every, FIRST["x"])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from pytest_torchscript.subject.observe import ObservedCall, Observer, signature_of
+from pytest_torchscript.tracing.trace import quiet
 
 
 class Inner(nn.Module):
@@ -156,7 +157,7 @@ def test_torchmetrics_are_no_candidates() -> None:
 
 def test_script_modules_are_no_candidates() -> None:
     """What is traced already needs no gate."""
-    with pytest.warns(DeprecationWarning, match="deprecated"):
+    with quiet():
         traced = torch.jit.trace(Inner(), (X,))
     assert observed((traced, X)) == []
 
@@ -213,7 +214,7 @@ def test_a_call_that_raises_leaves_the_next_one_outermost() -> None:
 def test_calls_while_tracing_are_not_observed() -> None:
     """The tensors of a trace that the test makes are not example inputs."""
     observer = Observer()
-    with observer.watching(), pytest.warns(DeprecationWarning, match="deprecated"):
+    with observer.watching(), quiet():
         torch.jit.trace(Inner(), (X,), check_trace=False)
     assert observer.calls == []
 
@@ -279,8 +280,8 @@ def test_a_call_past_torchs_own_is_seen(cls: type[nn.Module]) -> None:
 
 def test_a_class_that_the_body_defines_is_watched() -> None:
     """Tests write their models where they need them."""
-    observer = Observer()
-    with observer.watching():
+    observer, inner = Observer(), Observer()
+    with observer.watching(), inner.watching():
 
         class Local(Inner):
             def __call__(self, y: Tensor) -> Tensor:
@@ -288,7 +289,7 @@ def test_a_class_that_the_body_defines_is_watched() -> None:
 
         model = Local()
         model(X)
-    assert [call.model for call in observer.calls] == [model]
+    assert [call.model for call in observer.calls] == [call.model for call in inner.calls] == [model]
     assert Local.__call__.__name__ == "__call__"
 
 
@@ -309,12 +310,14 @@ def test_a_part_with_a_call_of_its_own_is_not_the_outermost() -> None:
 
 
 def test_calls_of_ones_own_are_as_before_afterwards() -> None:
-    """The classes have the ``__call__`` that they had; ``nn.Module`` has no ``__init_subclass__``."""
+    """The classes have the ``__call__`` that they had, and ``nn.Module`` its ``__init__``."""
+    made, names = nn.Module.__init__, sorted(vars(nn.Module))
     before = [vars(cls)["__call__"] for cls in (Renaming, Direct, Mixin)]
     with Observer().watching(), Observer(Inner).watching():
         assert vars(Direct)["__call__"] is not before[1]
+        assert sorted(vars(nn.Module)) == names
     assert [vars(cls)["__call__"] for cls in (Renaming, Direct, Mixin)] == before
-    assert "__init_subclass__" not in vars(nn.Module)
+    assert nn.Module.__init__ is made
 
 
 def test_a_call_that_the_body_replaced_stays_replaced() -> None:

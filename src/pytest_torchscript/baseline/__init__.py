@@ -5,12 +5,13 @@ does not hide a new one. ``reason`` is for people. Standard library only; nothin
 """
 
 from .compare import Changes, compare
-from .file import SCHEMA, Baseline, BaselineError, render, write
-from .judge import Judgement, State, judge, stale, update
+from .file import SCHEMA, UPDATE, Baseline, BaselineError, render, write
+from .judge import Judgement, State, facts, judge, stale, update
 from .records import CellRecord, Entry, cells_of
 
 __all__ = [
     "SCHEMA",
+    "UPDATE",
     "Baseline",
     "BaselineError",
     "CellRecord",
@@ -20,6 +21,7 @@ __all__ = [
     "State",
     "cells_of",
     "compare",
+    "facts",
     "judge",
     "render",
     "stale",

@@ -16,7 +16,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What differs between two states of one gate: phrases that each begin with the names of cells.
+    """What differs between two states of one gate: phrases that each begin with the names of cells, where these are known.
 
     ``worse``: a verdict that was not there, or a dim that was dynamic and is not. ``failing`` and ``passing``: cells
     without a counterpart in the former state. ``fixed``: a verdict that is gone. ``known``: the same failures as before.
@@ -62,13 +62,16 @@ def compare(recorded: Mapping[str, CellRecord], found: Mapping[str, CellRecord])
         else:
             note("known", cell, *([f"is {_names(after)}"] if after.failures else []))
             note("better", cell, *(f"{d} was {k}, is dynamic now" for d, k in before.dims.items() if _improved(k, after, d)))
-    phrases = {kind: tuple(f"{_few(cells)}: {text}" for text, cells in found.items()) for kind, found in told.items()}
+    phrases = {kind: tuple(f"{_few(cells)}{text}" for text, cells in found.items()) for kind, found in told.items()}
     return Changes(**phrases, lost=tuple(lost))
 
 
 def _few(cells: Sequence[str]) -> str:
+    """The first cells, with a colon; of a gate whose cells are unknown there is none to name."""
+    if list(cells) == [UNKNOWN]:
+        return ""
     more = len(cells) - _MOST_NAMED
-    return f"{', '.join(cells[:_MOST_NAMED])}{f' and {more} more cells' if more > 0 else ''}"
+    return f"{', '.join(cells[:_MOST_NAMED])}{f' and {more} more cells' if more > 0 else ''}: "
 
 
 def _names(record: CellRecord) -> str:

@@ -12,9 +12,10 @@ from .compare import compare
 from .file import PREFIX, UPDATE, Baseline, BaselineError
 from .records import UNKNOWN, CellRecord, Entry, cells_of
 
-__all__ = ["Judgement", "State", "judge", "stale", "update"]
+__all__ = ["Judgement", "State", "facts", "judge", "stale", "update"]
 
 _MOST_PHRASES = 5
+_NO_REASON = "no reason is given"
 # What ended so may still have the cells that are recorded of it.
 _CUT_SHORT = (Outcome.SKIPPED, Outcome.ERROR, Outcome.CRASHED)
 
@@ -85,10 +86,15 @@ def judge(gate: GateResult, baseline: Baseline | None) -> Judgement:
         notes.append(f"{'not recorded' if changes.passing else 'the record is behind'}: {record} to keep it so")
     if changes.known:
         reason = (entry.reason or "").strip()
-        why = f"reason: {reason}" if reason else f"no reason is given: fill in reason on {line}"
+        why = f"reason: {reason}" if reason else f"{_NO_REASON}: fill in reason on {line}"
         return Judgement(state=State.KNOWN, outcome=Outcome.XFAILED, message="; ".join([*_told(changes.known), why, *notes]))
     state = State.NEW if changes.passing else State.OK
     return Judgement(state=state, outcome=Outcome.PASSED, message="; ".join(notes))
+
+
+def facts(message: str) -> str:
+    """What the message of a judgement says of the gate, without the advice, which is the same for many gates."""
+    return "; ".join(part for part in message.split("; ") if UPDATE not in part and not part.startswith(_NO_REASON))
 
 
 def _tells(gate: GateResult, baseline: Baseline) -> bool:

@@ -27,14 +27,16 @@ class Evidence:
 
     From ``eager``: ``expected``, the outputs at the traced inputs, None until the model has answered; ``random``, whether two
     runs from the same state differ; ``refused``, whether there is no answer to work with. From ``trace``: ``traced``. From
-    ``values``, or ``shapes`` where the marker skips it: ``explored``, what the probes found. From ``shapes``: ``dims``, the
-    class of each dim. From ``roundtrip``: ``loaded``, the program after save and load.
+    ``equivalence``: ``trace_writes``, the parameters that a run of the program changes, None where none ran. From ``values``,
+    or ``shapes`` where the marker skips it: ``explored``, what the probes found. From ``shapes``: ``dims``, the class of each
+    dim. From ``roundtrip``: ``loaded``, the program after save and load.
     """
 
     expected: Any = None
     random: bool = False
     refused: bool = False
     traced: Traced | None = None
+    trace_writes: tuple[str, ...] | None = None
     explored: Explored | None = None
     dims: Mapping[str, str] = field(default_factory=dict)
     loaded: Any = None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..cell import Cell
 from ..diagnosis.ops import OperationLog, first_difference, first_non_finite
-from ..explain import advice, state_writes
+from ..explain import advice, lines_of
 from ..nested import Mismatch, describe, leaves, nan_free, numbers
 from ..result import Finding, Verdict
 from .base import Check, Evidence, Found
@@ -21,14 +21,10 @@ class Eager(Check):
     gives = frozenset({"expected", "random", "refused"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
-        try:
-            first = cell.eager(restore=False)
-            second = cell.eager(restore=False)
-        except Exception as error:  # noqa: BLE001 - whatever the model raises is the finding
-            cell.restore()
-            return self.failed(Verdict.EAGER_FAILURE, _refused(cell, error), gives={"refused": True})
-        # The first look goes by values: a model that writes where no version counter moves is known from then on.
-        cell.restore(thorough=True)
+        survey = cell.survey
+        if survey.error is not None:
+            return self.failed(Verdict.EAGER_FAILURE, _refused(cell, survey.error), gives={"refused": True})
+        first, second = survey.outputs
         if not nan_free(first):
             return self.failed(Verdict.NON_FINITE, *_non_finite(cell, first), gives={"expected": first})
         mismatches = cell.compare(second, first)
@@ -51,7 +47,8 @@ class Eager(Check):
             hint = "a trace repeats one random draw, or draws anew in every run: switch it off in eval mode"
             hint = advice(cell, Verdict.NON_DETERMINISTIC, lines=[line] if line else []) or hint
         else:
-            line, where = next((line for _, line in state_writes(cell) if line), None), "state written at"
+            changed = (*cell.survey.parameters, *cell.survey.buffers, *cell.survey.attributes)
+            line, where = next((line for _, line in lines_of(cell, changed) if line), None), "state written at"
             hint = "keep no state between calls: take it as an input, return it as an output"
         kept = "" if random else ", because the model remembers the call before"
         findings = [

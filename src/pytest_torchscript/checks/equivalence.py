@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ..cell import Cell
 from ..diagnosis.cause import Cause
@@ -28,6 +29,7 @@ class Equivalence(Check):
     name = "equivalence"
     requires = frozenset({"eager", "trace"})
     reads = frozenset({"expected", "traced"})
+    gives = frozenset({"trace_writes"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         expected = evidence.expected if evidence.expected is not None else cell.eager()
@@ -36,15 +38,19 @@ class Equivalence(Check):
                 f"the model returns no tensor, but an empty {describe(expected)}: there is nothing to deploy"
             )
             return self.failed(Verdict.NOT_EQUIVALENT, finding)
+        gives: dict[str, Any] = {}
         for run in range(1, _RUNS + 1):
             try:
-                actual = cell.scripted(evidence.program, profiled=True)
+                actual = cell.scripted(evidence.program, profiled=True, restore=False)
+                gives = gives or {"trace_writes": tuple(cell.state.changed_parameters())}
+                cell.restore()
             except Exception as error:  # noqa: BLE001 - the program that torch made fails: that is the finding
+                cell.restore()
                 return self.failed(Verdict.NOT_EQUIVALENT, cell.failure(error))
             mismatches = cell.compare(actual, expected)
             if mismatches:
                 return self._differs(cell, evidence, mismatches, run)
-        return self.passed(runs=_RUNS)
+        return self.passed(gives=gives, runs=_RUNS)
 
     def _differs(self, cell: Cell, evidence: Evidence, mismatches: list[Mismatch], run: int) -> Found:
         which = "" if run == 1 else f" in run {run} (earlier runs were right)"

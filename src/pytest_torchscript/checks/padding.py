@@ -51,6 +51,9 @@ class Padding(Check):
         size = cell.dims.sizes(cell.inputs)[dim]
         tried: dict[str, str] = {}
         for short in dict.fromkeys((max(size // 2, 1), size - 1, min(2, size - 1))):
+            if "equal" in tried.values() and cell.spec.effort != "thorough":
+                # One length finds what the others find: on 529 judged gates no other one found more.
+                break
             pair = _pair(cell, dim, short, size)
             expected = _unpadded(cell, pair)
             if expected is None:

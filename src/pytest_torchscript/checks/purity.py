@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-
-import torch
 
 from .. import source
 from ..cell import Cell
 from ..diagnosis.lines import first_line_where
-from ..explain import advice, state_writes
-from ..nested import clone, identical, nan_free, tensors
+from ..explain import advice, lines_of
+from ..nested import clone, nan_free, tensors
 from ..probing.axes import probed_dims
 from ..result import Finding, Verdict
-from ..subject.history import dependence
+from ..subject import history
 from ..subject.inputs import resize
+from ..survey import overwritten
 from ..tracing.trace import quiet
 from .base import Check, Evidence, Found
 
@@ -33,44 +33,33 @@ class Purity(Check):
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         if evidence.refused:
             return self.skipped("eager failed")
-        writes = state_writes(cell)
-        registered = {name: "buffer" for name, _ in cell.model.named_buffers()}
-        registered |= {name: "parameter" for name, _ in cell.model.named_parameters()}
-        findings = _overwritten_inputs(cell) + [
-            _written_state(cell, registered[name], name, line) for name, line in writes if name in registered
-        ]
-        # Plain attributes are no failure in themselves: many models keep an attention map there for their users.
-        attributes = [write for write in writes if write[0] not in registered]
+        survey = cell.survey
+        findings = [_overwritten_input(cell, path) for path in survey.inputs]
+        findings += [_written_state(cell, "parameter", name, line) for name, line in lines_of(cell, survey.parameters)]
+        findings += [_written_state(cell, "buffer", name, line) for name, line in lines_of(cell, survey.buffers)]
         if not findings and not evidence.random:
-            findings += _history(cell, evidence, attributes) or _by_observed_call(cell, evidence)
+            # Plain attributes are no failure in themselves: many models keep an attention map there for their users.
+            findings += _history(cell, evidence) if survey.attributes else []
+            findings = findings or _by_observed_call(cell, evidence)
         if findings:
             return self.failed(Verdict.SIDE_EFFECT, *findings)
-        return self.passed(attributes_written=[name for name, _ in attributes])
+        return self.passed(attributes_written=list(survey.attributes))
 
 
-def _overwritten_inputs(cell: Cell) -> list[Finding]:
-    """Inputs that a call overwrites."""
-    given = clone(dict(cell.inputs))
-    with cell.trying(), torch.no_grad():
-        args, kwargs = cell.call.arguments(given)
-        cell.model(*args, **kwargs)
-    observed = dict(tensors(cell.inputs))
-    left = dict(tensors(given))
-    changed = [path for path in {**observed, **left} if _changed(observed.get(path), left.get(path))]
-    found = []
-    for path in changed:
-        message = f"a call overwrites its input {path!r}" if path in observed else f"a call adds {path!r} to its input"
-        line = _overwritten_at(cell, path, observed.get(path))
-        hint = advice(cell, Verdict.SIDE_EFFECT, error=message)
-        found.append(cell.finding(message, path=path, line=line, where="written at", hint=hint))
-    return found
+def _overwritten_input(cell: Cell, path: str) -> Finding:
+    observed = dict(tensors(cell.inputs)).get(path)
+    message = f"a call overwrites its input {path!r}" if observed is not None else f"a call adds {path!r} to its input"
+    line = _overwritten_at(cell, path)
+    return cell.finding(
+        message, path=path, line=line, where="written at", hint=advice(cell, Verdict.SIDE_EFFECT, error=message)
+    )
 
 
-def _overwritten_at(cell: Cell, path: str, observed: torch.Tensor | None) -> source.Line | None:
+def _overwritten_at(cell: Cell, path: str) -> source.Line | None:
     given = clone(dict(cell.inputs))
     args, kwargs = cell.call.arguments(given)
     with cell.trying():
-        return first_line_where(lambda: cell.model(*args, **kwargs), lambda: _changed(observed, dict(tensors(given)).get(path)))
+        return first_line_where(lambda: cell.model(*args, **kwargs), lambda: path in overwritten(cell.inputs, given))
 
 
 def _written_state(cell: Cell, kind: str, name: str, line: source.Line | None) -> Finding:
@@ -79,8 +68,13 @@ def _written_state(cell: Cell, kind: str, name: str, line: source.Line | None) -
     return cell.finding(message, path=name, line=line, where="written at", hint=hint)
 
 
-def _history(cell: Cell, evidence: Evidence, attributes: _Writes) -> list[Finding]:
+def _history(cell: Cell, evidence: Evidence) -> list[Finding]:
     """Whether the answer to one input depends on another having been asked before."""
+    message = _dependence(cell, evidence)
+    return [] if message is None else [_by_attributes(cell, message, lines_of(cell, cell.survey.attributes))]
+
+
+def _dependence(cell: Cell, evidence: Evidence) -> str | None:
     asked: list[tuple[str, Mapping[str, Any], Any]] = []
     for label, inputs in _others(cell, evidence):
         try:
@@ -95,15 +89,11 @@ def _history(cell: Cell, evidence: Evidence, attributes: _Writes) -> list[Findin
             try:
                 later = cell.eager(inputs, restore=False)
             except Exception as error:  # noqa: BLE001 - accepted when asked first, refused when asked second
-                cause = cell.failure(error).message
-                message = f"{label} is refused after another call, though accepted before: {cause}"
-                return [_by_attributes(cell, message, attributes)]
+                return f"{label} is refused after another call, though accepted before: {cell.failure(error).message}"
             mismatches = cell.compare(later, fresh)
             if mismatches:
-                first = mismatches[0]
-                message = f"{label}: the answer depends on the call before, {first.label} by {first.text}"
-                return [_by_attributes(cell, message, attributes)]
-    return []
+                return f"{label}: the answer depends on the call before, {mismatches[0].label} by {mismatches[0].text}"
+    return None
 
 
 def _by_observed_call(cell: Cell, evidence: Evidence) -> list[Finding]:
@@ -111,23 +101,32 @@ def _by_observed_call(cell: Cell, evidence: Evidence) -> list[Finding]:
     effects = cell.call.effects
     if effects is None or effects.before.model is not cell.model:
         return []
-    found = dependence(
-        effects,
-        lambda inputs: cell.eager(inputs, restore=False),
-        cell.inputs,
-        _others(cell, evidence),
-        lambda left, right: bool(cell.compare(left, right)),
-    )
+    others = _others(cell, evidence)
+
+    def run(inputs: Mapping[str, Any]) -> Any:
+        return cell.eager(inputs, restore=False)
+
+    def written_at(name: str) -> source.Line | None:
+        with effects.undone() as before, quiet():
+            return first_line_where(lambda: cell.call.run(cell.model), lambda: before.differs(name))
+
+    written = history.overwritten(effects, run, cell.inputs, others[0][1]) if effects.buffers else []
+    if written:
+        return [_written_state(cell, "buffer", name, written_at(name)) for name in written]
+    found = history.dependence(effects, run, cell.inputs, others, lambda left, right: bool(cell.compare(left, right)))
     if found is None:
         return []
-    with effects.undone() as before, quiet():
-        line = first_line_where(lambda: cell.call.run(cell.model), lambda: before.differs(found.names[0]))
+    if found.error is not None and found.alone is None:
+        failure = cell.failure(found.error)
+        message = f"{found.label} is refused by a model in eval mode that was never called before: {failure.message}"
+        return [replace(failure, message=message, hint="set in the constructor what a call needs")]
     if found.error is not None:
         cause = cell.failure(found.error).message
         message = f"{found.label} is refused after another call, though accepted by a model never called before: {cause}"
     else:
         first = cell.compare(found.later, found.alone)[0]
         message = f"{found.label}: the answer depends on the first call of the model, {first.label} by {first.text}"
+    line = written_at(found.names[0])
     return [_by_attributes(cell, message, [(name, line) for name in found.names])]
 
 
@@ -157,9 +156,3 @@ def _by_attributes(cell: Cell, message: str, attributes: _Writes) -> Finding:
         where="written at",
         hint=advice(cell, Verdict.SIDE_EFFECT),
     )
-
-
-def _changed(before: torch.Tensor | None, now: torch.Tensor | None) -> bool:
-    if before is None or now is None:
-        return before is not now
-    return not identical(before, now)

@@ -11,7 +11,6 @@ import torch
 from ..cell import Cell
 from ..diagnosis.lines import first_line_where
 from ..explain import advice
-from ..nested import clone
 from ..result import Finding, Verdict
 from ..subject.families import family_of
 from ..subject.parameters import by_place, byte_size, place
@@ -26,7 +25,7 @@ class Weights(Check):
 
     name = "weights"
     requires = frozenset({"eager", "trace", "roundtrip"})
-    reads = frozenset({"traced", "loaded"})
+    reads = frozenset({"traced", "trace_writes", "loaded"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         state = None if evidence.loaded is None else evidence.loaded.state_dict()
@@ -42,7 +41,7 @@ class Weights(Check):
         ]
         if untied:
             metrics["untied_by_flag"] = untied
-        overwritten = _overwritten(cell, evidence.program)
+        overwritten = _overwritten(cell, evidence)
         if overwritten:
             return self.failed(Verdict.WEIGHTS_CHANGED, *overwritten, **metrics)
         notes = [_about(cell, tie) for tie in ties if tie["kept"] is not None]
@@ -85,16 +84,16 @@ def _kept(state: Mapping[str, torch.Tensor] | None, names: list[str]) -> bool | 
     return len({state[name].untyped_storage().data_ptr() for name in names}) == 1
 
 
-def _overwritten(cell: Cell, program: Any) -> list[Finding]:
+def _overwritten(cell: Cell, evidence: Evidence) -> list[Finding]:
     """Parameters that a call of the model, or of its trace, has overwritten by now."""
-    with quiet(), torch.no_grad():
-        cell.call.run(cell.model)
-        by_model = cell.state.changed_parameters()
-        cell.restore_all()
+    by_model = cell.survey.parameters
+    cell.restore_all()
+    by_trace = evidence.trace_writes
+    if by_trace is None:
         # A program that fails has been reported, unless the marker skips the checks that do.
         with contextlib.suppress(Exception):
-            program(*clone(dict(cell.inputs)).values())
-        by_trace = cell.state.changed_parameters()
+            cell.scripted(evidence.program, restore=False)
+        by_trace = tuple(cell.state.changed_parameters())
         cell.restore_all()
     found = []
     for name in dict.fromkeys((*by_model, *by_trace)):
@@ -103,7 +102,8 @@ def _overwritten(cell: Cell, program: Any) -> list[Finding]:
         with quiet():
             line = first_line_where(lambda: cell.call.run(cell.model), lambda name=name: cell.state.written(name))  # type: ignore[misc]
         cell.restore_all()
-        message = f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(cell.model, name)}"
+        kept = "; it is too large to be copied, and keeps the new values" if name in cell.state.lost else ""
+        message = f"parameter {name!r} is overwritten when {who} is called{_by_max_norm(cell.model, name)}{kept}"
         hint = advice(cell, Verdict.WEIGHTS_CHANGED, error=message)
         found.append(cell.finding(message, path=name, line=line, where="written at", hint=hint))
     return found or _changed_by_observed_call(cell)

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 
 from ..cell import Cell
 from ..nested import tensors
+from ..result import UNPROBED, AxisResult
 from ..subject.inputs import BATCH, Dims, has_axes, with_guessed_axes
 from ..tracing.conversions import Conversion
 
-__all__ = ["Axes", "AxisState", "accounted", "guessed", "probed_dims", "tied"]
+__all__ = ["Axes", "accounted", "guessed", "probed_dims", "tied"]
 
 _CACHE = re.compile(r"past|cache|memory|(^|_)(key|value)s?($|_|\d)")
 
 
-@dataclass(frozen=True)
-class AxisState:
-    """What is known of one axis: the dim that it is, or None; the class of that dim, or ``unprobed``; and why."""
-
-    dim: str | None
-    state: str
-    reason: str
-
-    def to_json(self) -> dict[str, str | None]:
-        return {"dim": self.dim, "state": self.state, "reason": self.reason}
-
-
-Axes = Mapping[str, Mapping[int, AxisState]]
-"""By input path, and by axis."""
+Axes = Mapping[str, Mapping[str, AxisResult]]
+"""By input path, and by the number of the axis as text."""
 
 
 def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
@@ -113,17 +101,18 @@ def accounted(
     ``states`` and ``reasons`` are by dim. ``refused`` holds the guessed dims that eager takes at no other size, with what was
     tried; ``dims`` still has their axes.
     """
-    found: dict[str, dict[int, AxisState]] = {}
+    found: dict[str, dict[str, AxisResult]] = {}
     for path, tensor in tensors(cell.inputs):
         found[path] = {}
         for axis in range(tensor.ndim):
             dim = dims.axes.get(path, {}).get(axis, "")
             if dim in states:
-                found[path][axis] = AxisState(dim, states[dim], reasons.get(dim, ""))
+                known = AxisResult(dim=dim, state=states[dim], reason=reasons.get(dim, ""))
             elif dim in refused:
-                found[path][axis] = AxisState(None, "unprobed", refused[dim])
+                known = AxisResult(dim=None, state=UNPROBED, reason=refused[dim])
             else:
-                found[path][axis] = AxisState(None, "unprobed", _reason(cell, tensor, axis))
+                known = AxisResult(dim=None, state=UNPROBED, reason=_reason(cell, tensor, axis))
+            found[path][str(axis)] = known
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..cell import Cell
+from ..result import ProbeResult
 from ..subject.fresh import PADDED_AT_START
 from ..subject.inputs import Dims, resize
 from ..tracing.conversions import Conversion
@@ -16,23 +17,12 @@ from . import plan, values
 from .axes import Axes, accounted, guessed, probed_dims, tied
 from .run import Probe, classify, probe
 
-__all__ = ["Explored", "Factor", "Record", "explored", "tried"]
+__all__ = ["Explored", "Factor", "explored", "tried"]
 
 _MOST_FAILING = 2
 _MOST_WRONG = 3
 _MOST_LADDER = 4
-
-
-@dataclass(frozen=True)
-class Record:
-    """One probe, for the report: what it changed, why it was tried, and what came of it."""
-
-    changed: str
-    why: str
-    outcome: str
-
-    def to_json(self, check: str) -> dict[str, str]:
-        return {"changed": self.changed, "why": self.why, "outcome": self.outcome, "check": check}
+_MOST_REFUSED = 2
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class Explored:
     inputs: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     together: tuple[Factor, ...] = ()
     axes: Axes = field(default_factory=dict)
-    records: tuple[Record, ...] = ()
+    records: tuple[ProbeResult, ...] = ()
 
     def kinds(self, dim: str) -> dict[int, str]:
         """The outcome at each size of a dim."""
@@ -102,14 +92,19 @@ class _Explorer:
         self.failing: list[Factor] = []
         self.together: list[Factor] = []
         self.notes: list[str] = []
-        self.records: list[Record] = []
+        self.records: list[ProbeResult] = []
         self.equal = self.outside = 0
         self.known: Decisions = []
+        self.shy: set[str] = set()
+        self.check = "values"
 
     def run(self) -> Explored:
         if self.guards or self.thorough:
             self._values()
-        self._sizes()
+        if "shapes" not in self.cell.left_out:
+            self.check = "shapes"
+            self._sizes()
+            self.check = "values"
         if not self.equal and not self.failing:
             self._plain_values()
         states = {dim: self._state(dim) for dim in self.probes}
@@ -193,9 +188,13 @@ class _Explorer:
         return plan.sizes_of(dim, self.traced, conversions, limit=limit, thorough=self.thorough)
 
     def _settled(self, dim: str) -> bool:
-        """Whether more sizes of a dim would tell nothing new: it has been wrong often enough."""
+        """Whether more of these sizes would tell nothing new: the dim is wrong, or a guess that eager does not confirm."""
         kinds = [found.kind for found in self.probes[dim].values()]
-        return kinds.count("wrong") >= _MOST_WRONG
+        refuted = dim in self.guessed and kinds.count("outside") == len(kinds) >= _MOST_REFUSED
+        return refuted or self._is_wrong(dim)
+
+    def _is_wrong(self, dim: str) -> bool:
+        return [found.kind for found in self.probes[dim].values()].count("wrong") >= _MOST_WRONG
 
     def _round(self, sizes: Mapping[str, int], number: int) -> None:
         """One joint probe: all of ``sizes`` at once, with other values where that says nothing wrong of a size."""
@@ -247,7 +246,7 @@ class _Explorer:
         tried = 0
         for size in plan.ladder(self.traced[dim], conversions, self.cell.limits.get(dim)):
             affordable = plan.affordable({dim: size}, self.traced)
-            if size in self.probes[dim] or tried == _MOST_LADDER or self._settled(dim) or not affordable:
+            if size in self.probes[dim] or tried == _MOST_LADDER or self._is_wrong(dim) or not affordable:
                 continue
             tried += 1
             found, inputs = self._at({dim: size}, 0, why=f"{dim} was refused at {', '.join(map(str, self.probes[dim]))}")
@@ -321,13 +320,18 @@ class _Explorer:
         if wrong is not None:
             return wrong.probe, wrong.inputs
         assert last is not None
+        if len(sizes) == 1:
+            self.shy.update(sizes)
         return last
 
     def _candidates(self, sizes: Mapping[str, int], number: int) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
         """``(label, inputs, whether the values are fresh)``: other values first, then the observed ones repeated."""
         mask = self.cell.mask
         repeated = resize(self.cell.inputs, self.dims, sizes, mask=mask)
-        if not self.guards:
+        if any(dim in self.shy for dim in sizes):
+            # Eager has refused other sizes of it whatever the values: once is enough.
+            pass
+        elif not self.guards:
             yield *values.joint(self.cell, repeated, number % values.TELLING), True
         elif not self.failing:
             yield "values redrawn", self.cell.fresh.redrawn(repeated, seed=sum(sizes.values())), True
@@ -359,7 +363,7 @@ class _Explorer:
 
     def _ask(self, changed: str, why: str, inputs: Mapping[str, Any]) -> Probe:
         found = probe(self.cell, self.program, inputs)
-        self.records.append(Record(changed, why, found.kind))
+        self.records.append(ProbeResult(changed=changed, why=why, outcome=found.kind, check=self.check))
         return found
 
     def _state(self, dim: str) -> str:

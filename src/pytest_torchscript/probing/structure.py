@@ -7,11 +7,12 @@ from typing import Any
 
 from ..cell import Cell
 from ..nested import compare
+from ..result import ProbeResult
 from ..subject.inputs import resize
 from ..tracing.graph import differences
 from ..tracing.trace import Traced
 from .axes import accounted, probed_dims
-from .explore import Explored, Factor, Record, tried
+from .explore import Explored, Factor, tried
 from .plan import grid
 from .run import Probe, classify
 
@@ -26,12 +27,13 @@ def explored_structure(cell: Cell, traced: Traced) -> Explored:
     sizes = dims.sizes(cell.inputs)
     probes: dict[str, dict[int, Probe]] = {dim: {} for dim in sizes}
     inputs: dict[tuple[str, int], Mapping[str, Any]] = {}
-    records: list[Record] = []
+    records: list[ProbeResult] = []
 
     def ask(changed: Mapping[str, int], why: str) -> tuple[Probe, Mapping[str, Any]]:
         given = resize(cell.inputs, dims, changed, mask=cell.mask)
         found = _probe(cell, traced, given)
-        records.append(Record(", ".join(f"{dim} {size}" for dim, size in changed.items()), why, found.kind))
+        words = ", ".join(f"{dim} {size}" for dim, size in changed.items())
+        records.append(ProbeResult(changed=words, why=why, outcome=found.kind, check="shapes"))
         return found, given
 
     for dim, size in sizes.items():

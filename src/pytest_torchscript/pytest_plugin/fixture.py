@@ -15,7 +15,7 @@ from ..prepare import call_of, in_eval_mode
 from ..result import GateResult
 from ..subject.families import family_of
 from ..subject.state import isolated
-from ..tracing.trace import TorchScriptUnavailable, TraceError, trace
+from ..tracing.trace import TraceError, trace
 from .gatekeeper import Gatekeeper
 
 __all__ = ["TorchScript"]
@@ -57,7 +57,5 @@ class TorchScript:
             except TraceError as error:
                 where = f" ({source.relative(error.line.file)}:{error.line.line})" if error.line else ""
                 raise GateError(f"{type(model).__name__} is untraceable: {root_cause(error.cause)}{where}") from None
-            except TorchScriptUnavailable as error:
-                raise GateError(str(error)) from None
         assert isinstance(module, torch.jit.ScriptModule)
         return module

@@ -134,7 +134,9 @@ def _refuse_missing_fixtures(item: pytest.Item, spec: GateSpec) -> None:
 
 def has_fixture(item: pytest.Item, name: str) -> bool:
     """Whether a test can use the fixture ``name``."""
-    return bool(item.session._fixturemanager.getfixturedefs(name, item))
+    # pytest before 8.1 takes the node's id.
+    node: Any = item if pytest.version_tuple >= (8, 1) else item.nodeid
+    return bool(item.session._fixturemanager.getfixturedefs(name, node))
 
 
 def _nearest_fixture(item: pytest.Item, name: str) -> str:

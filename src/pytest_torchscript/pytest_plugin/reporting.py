@@ -62,7 +62,7 @@ def write_reports(
     def write_summary(path: Path) -> None:
         from ..reports import markdown
 
-        markdown.write(path, document)
+        markdown.write(path, document, root=config.rootpath)
 
     asked: list[tuple[str, Path | None, Callable[[Path], None]]] = [
         ("--torchscript-update-baseline", settings.baseline_path if settings.update and gates else None, write_baseline),
@@ -129,15 +129,21 @@ def show_end(reporter: pytest.TerminalReporter, *, problems: Sequence[str], writ
         reporter.write_line(f"torchscript gates written to {path}")
 
 
-def annotate(reporter: pytest.TerminalReporter, gates: Sequence[GateResult], *, stale: Sequence[str], root: Path) -> None:
+def annotate(
+    reporter: pytest.TerminalReporter, gates: Sequence[GateResult], *, stale: Sequence[str], config: pytest.Config
+) -> None:
     """On GitHub Actions, print the commands that annotate the lines of a pull request."""
     if os.environ.get("GITHUB_ACTIONS") != "true" or not (gates or stale):
         return
     from ..reports import github
 
-    repository = Path(os.environ.get("GITHUB_WORKSPACE") or root)
-    locate = github.locator(root, repository)
-    for line in github.annotations(Document.of(gates, stale=stale), locate=locate):
+    repository = Path(os.environ.get("GITHUB_WORKSPACE") or config.rootpath)
+    locate = github.locator(config.rootpath, repository)
+    annotated = any(
+        distribution.metadata["Name"] == "pytest-github-actions-annotate-failures"
+        for _, distribution in config.pluginmanager.list_plugin_distinfo()
+    )
+    for line in github.annotations(Document.of(gates, stale=stale), locate=locate, tests_annotated=annotated):
         reporter.write_line(line)
 
 

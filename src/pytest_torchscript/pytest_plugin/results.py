@@ -88,7 +88,7 @@ class Results:
         if self._settings.discover:
             reporting.show_discovered(terminalreporter, self._discovered, with_conftest=self._settings.discover == "write")
         reporting.show_end(terminalreporter, problems=self._problems, written=self._written)
-        reporting.annotate(terminalreporter, gates, stale=self._stale, root=self._config.rootpath)
+        reporting.annotate(terminalreporter, gates, stale=self._stale, config=self._config)
 
     def _add_crashed(self) -> None:
         """Add a gate for each that a dead worker could not report."""

@@ -6,16 +6,17 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-comm
 # No `from __future__ import annotations`: it would give that name to something else than the function below.
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from ..baseline import State
 from ..result import Finding, GateResult, Outcome, Status
 from .document import Document
 from .text import one_line
 
-__all__ = ["annotations", "locator", "looks_inside"]
+__all__ = ["annotations", "linker", "locator", "looks_inside"]
 
 Locate = Callable[[str], str | None]
 
@@ -24,6 +25,8 @@ _MOST = 10
 _MOST_GATES = 5
 _MOST_OF_A_MESSAGE = 1000
 _LEVELS = ("error", "warning", "notice")
+# A server's address, owner/name, a commit: https://docs.github.com/en/actions/reference/workflows-and-actions/variables
+_ADDRESS = (re.compile(r"https?://[\w.:-]+"), re.compile(r"[\w.-]+/[\w.-]+"), re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}"))
 _INSTALLED = re.compile(r"(^|/)(site|dist)-packages/")
 
 
@@ -51,6 +54,26 @@ def locator(root: Path, repository: Path) -> Locate:
     return locate
 
 
+def linker(root: Path, environ: Mapping[str, str]) -> Callable[[str, int], str | None] | None:
+    """How to link a line of a finding's file at the commit of a job on GitHub; None outside one.
+
+    A commit, a repository or a server that does not look like one is not linked to, and neither is a file that is not in
+    the checkout. ``root`` is what the files of findings are relative to.
+    """
+    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_SHA")
+    values = [environ.get(name, "") for name in names]
+    if not all(pattern.fullmatch(value) for pattern, value in zip(_ADDRESS, values, strict=True)):
+        return None
+    server, repository, commit = values
+    locate = locator(root, Path(environ.get("GITHUB_WORKSPACE") or root))
+
+    def link(file: str, line: int) -> str | None:
+        place = locate(file)
+        return f"{server}/{repository}/blob/{commit}/{quote(place)}#L{line}" if place and line > 0 else None
+
+    return link
+
+
 @dataclass
 class _Annotation:
     """One place and what is wrong there, for all gates that it fails."""
@@ -63,26 +86,43 @@ class _Annotation:
     ids: list[str] = field(default_factory=list)
 
 
-def annotations(document: Document, *, locate: Locate = looks_inside) -> list[str]:
+def annotations(document: Document, *, locate: Locate = looks_inside, tests_annotated: bool = False) -> list[str]:
     """Workflow commands, one a line, to be printed as they are: errors, then warnings, then notices, at most 10 of each.
 
-    Errors are failing gates, those that regressed first, and what is stale; warnings are known failures, notices are new
-    gates that pass. What fails at one line for one reason in several gates is one annotation. Where there are more than
+    Errors are failing gates, those that regressed first, and what is stale; warnings are known failures; a notice counts
+    the new gates that pass. What fails at one line for one reason in several gates is one annotation. Where there are more than
     GitHub shows, the last one counts the rest.
 
-    ``locate`` gives a finding's file relative to the repository, None if it is not in there; see :func:`locator`.
+    Args:
+        document: the gates, judged.
+        locate: a finding's file relative to the repository, None if it is not in there; see :func:`locator`.
+        tests_annotated: whether something else annotates every failing test (the plugin
+            ``pytest-github-actions-annotate-failures``): what failed is then not told a second time.
     """
     found: dict[tuple[object, ...], _Annotation] = {}
     for gate in sorted(document.gates, key=_rank):
         for entry in _of_gate(gate, locate):
-            known = found.setdefault((entry.level, entry.title, entry.file, entry.line, entry.file is None and gate.id), entry)
+            if tests_annotated and entry.level == "error":
+                continue
+            known = found.setdefault((entry.level, entry.title, *_where(entry, gate)), entry)
             if gate.id not in known.ids:
                 known.ids.append(gate.id)
     entries = list(found.values())
+    new = [gate.id for gate in document.gates if gate.baseline == State.NEW.value and not gate.failed]
+    if new:
+        text = f"{len(new):,} {'model passes and is' if len(new) == 1 else 'models pass and are'} not recorded in the baseline"
+        entries.append(_Annotation("notice", State.NEW.value, text))
     entries += [
         _Annotation("error", "STALE", "recorded, and no test gates it: coverage was lost", ids=[s]) for s in document.stale
     ]
     return [line for level in _LEVELS for line in _level(level, [entry for entry in entries if entry.level == level])]
+
+
+def _where(entry: _Annotation, gate: GateResult) -> tuple[object, ...]:
+    """What makes two annotations of one title one: the line; else, of gates that were not judged, the reason."""
+    if entry.file is not None:
+        return entry.file, entry.line
+    return (entry.text,) if gate.verdict is not None else (gate.id, gate.nodeid)
 
 
 def _rank(gate: GateResult) -> int:
@@ -95,9 +135,9 @@ def _rank(gate: GateResult) -> int:
 def _of_gate(gate: GateResult, locate: Locate) -> list[_Annotation]:
     """An annotation for each failing check; for a gate that only its baseline judges otherwise, one for the gate."""
     state = gate.baseline or ""
-    if gate.outcome is Outcome.SKIPPED or not (gate.failed or gate.outcome is Outcome.XFAILED or state == State.NEW.value):
+    if not (gate.failed or gate.outcome is Outcome.XFAILED):
         return []
-    level = "error" if gate.failed else "warning" if gate.outcome is Outcome.XFAILED else "notice"
+    level = "error" if gate.failed else "warning"
     why = [gate.reason] if gate.reason else []
     entries = []
     for cell in gate.cells:

@@ -30,9 +30,21 @@ def to_json(document: Document) -> dict[str, Any]:
 
 
 def render(document: Document) -> str:
-    """The report as text: UTF-8, sorted keys. A lone surrogate, which UTF-8 cannot hold, is written as ``\\udXXX``."""
-    text = json.dumps(to_json(document), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
+    """The report as text: UTF-8, sorted keys, a gate a line.
+
+    A lone surrogate, which UTF-8 cannot hold, is written as ``\\udXXX``. Indented, a thousand gates would take seconds, since
+    only what is not indented is written by compiled code.
+    """
+    data = to_json(document)
+    gates = ",".join(f"\n{_dump(gate)}" for gate in data["gates"])
+    parts = {name: _dump(value) for name, value in data.items() if name != "gates"}
+    parts["gates"] = f"[{gates}\n]" if gates else "[]"
+    text = ",\n".join(f"{_dump(name)}: {part}" for name, part in sorted(parts.items()))
+    return f"{{\n{text}\n}}\n".encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
 def write(path: Path, document: Document) -> None:

@@ -115,7 +115,7 @@ def _of_gate(gate: GateResult) -> Iterator[_Case]:
     cases = [_of_check(gate, cell, check) for cell in gate.cells for check in cell.checks]
     yield from cases
     outcome, state, reason = gate.outcome, gate.baseline, gate.reason
-    whole = replace(_case(gate, _GATE, Status.PASSED), seconds=gate.seconds)
+    whole = _case(gate, _GATE, gate.seconds, Status.PASSED)
     failures = {case.type for case in cases if case.status is Status.FAILED}
     if outcome == Outcome.ERROR:
         verdict = gate.verdict or Verdict.NOT_JUDGED
@@ -145,7 +145,7 @@ def _stale(entry: str) -> _Case:
 
 
 def _of_check(gate: GateResult, cell: CellResult, check: CheckResult) -> _Case:
-    case = replace(_case(gate, f"{cell.name}.{check.name}", check.status), seconds=check.seconds)
+    case = _case(gate, f"{cell.name}.{check.name}", check.seconds, check.status)
     if check.status is Status.SKIPPED:
         return _skipped(case, check.reason or "no reason given")
     if check.verdict is None:
@@ -167,9 +167,10 @@ def _of_check(gate: GateResult, cell: CellResult, check: CheckResult) -> _Case:
     return _failed(case, check.verdict, message, [body])
 
 
-def _case(gate: GateResult, name: str, status: Status) -> _Case:
+def _case(gate: GateResult, name: str, seconds: float, status: Status) -> _Case:
     source = gate.nodeid.partition("::")[0]
-    return _Case(classname=f"{_SUITE}.{gate.id}", name=name, seconds=0.0, status=status, source=source, file=source or None)
+    classname = f"{_SUITE}.{gate.id}"
+    return _Case(classname=classname, name=name, seconds=seconds, status=status, source=source, file=source or None)
 
 
 def _failed(case: _Case, type: str, message: str, lines: Iterable[str] = ()) -> _Case:
@@ -224,10 +225,12 @@ def _unique(cases: Iterable[_Case]) -> list[_Case]:
     named = []
     for case in cases:
         # In attributes, a line is a line: what breaks it would break whatever lists the names.
-        clean = replace(case, classname=_line(case.classname), name=_line(case.name))
-        key = (clean.classname, clean.name)
+        key = classname, name = _line(case.classname), _line(case.name)
         seen[key] += 1
-        named.append(replace(clean, name=f"{clean.name}#{seen[key]}") if seen[key] > 1 else clean)
+        if seen[key] > 1:
+            name = f"{name}#{seen[key]}"
+        same = (classname, name) == (case.classname, case.name)
+        named.append(case if same else replace(case, classname=classname, name=name))
     return named
 
 
@@ -292,6 +295,8 @@ def _milliseconds(seconds: Any) -> int:
 
 def _clean(text: str) -> str:
     """Text that XML can hold: colours are dropped, any other character it cannot hold is written as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
     text = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
     return _UNFIT.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\u0100" else f"\\u{ord(found[0]):04x}", text)
 

@@ -143,7 +143,7 @@ def sections(document: Document, width: int = WIDTH, *, baseline: str = "the bas
         return []
     lines: list[Line] = [(one_line(sentence(document)), None)]
     lines += table(document, width) if document.gates else []
-    lines += [(line, None) for line in notes_lines(document)]
+    lines += [(line, None) for line in (*unprobed_lines(document), *notes_lines(document))]
     lines += [
         (f"STALE: {printable(entry)} is recorded in {baseline}, but no test gates it: coverage was lost", False)
         for entry in document.stale
@@ -184,6 +184,16 @@ def alternatives_table(document: Document, width: int = WIDTH) -> list[Line]:
             rows.append((row, None if entry.verdict == NOT_JUDGED else entry.verdict.startswith(OK)))
         lines += laid_out(rows, width, _ROOM_OF_ALTERNATIVES)
     return lines
+
+
+def unprobed_lines(document: Document) -> list[str]:
+    """How many axes of the inputs no probe changed, so that nothing is known of other sizes there."""
+    by_gate = {gate.id: {axis for cell in gate.cells for axis in cell.unprobed} for gate in document.gates}
+    count, gates = sum(map(len, by_gate.values())), sum(map(bool, by_gate.values()))
+    if not count:
+        return []
+    axes, models = f"{count} {'axis' if count == 1 else 'axes'}", f"{gates} model{'s'[: gates > 1]}"
+    return [f"unprobed: {axes} of the inputs of {models}; the JSON report says why, and dims= names what varies"]
 
 
 def notes_lines(document: Document) -> list[str]:

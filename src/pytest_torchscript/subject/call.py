@@ -19,7 +19,7 @@ from .surroundings import Surroundings
 if TYPE_CHECKING:
     from .effects import CallEffects
 
-__all__ = ["Call", "bind", "own_call", "snapshot"]
+__all__ = ["Call", "bind", "bound_call", "own_call", "replaced_call", "snapshot"]
 
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
@@ -76,14 +76,8 @@ class Call:
         This is how a trace gets the inputs' own names and no others; the model stays the very object it was, so hooks,
         scopes and state are untouched. Yields copies of the inputs, ready to be passed.
         """
-        owner = own_call(type(model))
-        with contextlib.ExitStack() as stack:
-            if owner is None:
-                stack.enter_context(_attribute(model, "forward", _BoundForward(model.forward, self)))
-            else:
-                # Such a model hands on to its forward what it likes: its arguments are arranged where it takes them.
-                stack.enter_context(_attribute(model, "forward", _NamedForward(model.forward, self)))
-                stack.enter_context(_bound_call(owner, model, self))
+        forward = _BoundForward if own_call(type(model)) is None else _NamedForward
+        with _attribute(model, "forward", forward(model.forward, self)), bound_call(model, self._from_positions):
             yield tuple(clone(dict(self.inputs)).values())
 
     def _from_positions(self, values: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
@@ -149,22 +143,31 @@ def replaced_call(owner: type, replacement: Callable[..., Any]) -> Iterator[None
             owner.__call__ = before  # type: ignore[method-assign]
 
 
-def _bound_call(owner: type, model: torch.nn.Module, call: Call) -> contextlib.AbstractContextManager[None]:
-    """While open, ``model(*inputs)`` reaches the ``__call__`` of its class with the arguments of ``call``."""
+@contextlib.contextmanager
+def bound_call(
+    model: torch.nn.Module, arrange: Callable[[tuple[Any, ...]], tuple[list[Any], dict[str, Any]]]
+) -> Iterator[None]:
+    """While open, a model with a ``__call__`` of its own is called with what ``arrange`` makes of the values that are passed.
+
+    Such a model hands on to its forward what it likes, so that its arguments can be arranged only where it takes them. For
+    others nothing is changed.
+    """
+    owner = own_call(type(model))
     inside = False
 
     def arranged(original: Any, module: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         nonlocal inside
         if module is not model or inside:
             return original(*args, **kwargs)
-        positional, keywords = call._from_positions(args)
+        positional, keywords = arrange(args)
         inside = True
         try:
             return original(*positional, **keywords)
         finally:
             inside = False
 
-    return replaced_call(owner, arranged)
+    with contextlib.nullcontext() if owner is None else replaced_call(owner, arranged):
+        yield
 
 
 def own_call(cls: type) -> type | None:

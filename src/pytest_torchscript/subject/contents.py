@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Contents", "held_tensors", "parts", "same_objects"]
+__all__ = ["Contents", "is_empty", "parts", "same_objects"]
 
 _BASES: tuple[Any, ...] = (collections.OrderedDict, dict, list, set, collections.deque)
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
@@ -27,37 +27,39 @@ _MOST_ENTRIES = 20_000
 class Contents:
     """The entries of one container as they are now."""
 
-    __slots__ = ("_base", "_entries", "_length", "container")
+    __slots__ = ("_base", "_entries", "_keys", "_length", "container")
 
     def __init__(self, container: Any) -> None:
         self.container = container
         self._base = _base(container)
         self._length = self._base.__len__(container)
-        self._entries = self._now() if self._length <= _MOST_ENTRIES else None
+        self._keys: tuple[Any, ...] = ()
+        self._entries: tuple[Any, ...] | None = None
+        if self._length <= _MOST_ENTRIES:
+            self._keys, self._entries = self._now()
 
-    def entries(self) -> tuple[Any, ...]:
-        """The entries that were there, of a dictionary in pairs; none of a long container."""
-        return self._entries or ()
+    def mapping(self) -> dict[Any, Any]:
+        """What a dictionary held."""
+        return dict(zip(self._keys, self._entries or (), strict=True))
 
-    def _now(self) -> tuple[Any, ...]:
+    def _now(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The keys of a dictionary, none of others, and the entries."""
+        if not self._length:
+            return (), ()
         if issubclass(self._base, dict):
-            return tuple(self._base.items(self.container))
-        return tuple(self._base.__iter__(self.container))
+            return tuple(self._base.keys(self.container)), tuple(self._base.values(self.container))
+        return (), tuple(self._base.__iter__(self.container))
 
     def changed(self) -> bool:
         """Whether it holds other objects."""
         if self._base.__len__(self.container) != self._length:
             return True
-        if self._entries is None:
+        if not self._entries:
             return False
-        now = self._now()
+        keys, now = self._now()
         if self._base is set:
-            return {id(entry) for entry in now} != {id(entry) for entry in self._entries}
-        if issubclass(self._base, dict):
-            return not all(
-                mine[0] is theirs[0] and mine[1] is theirs[1] for mine, theirs in zip(now, self._entries, strict=True)
-            )
-        return not all(map(operator.is_, now, self._entries))
+            return set(map(id, now)) != set(map(id, self._entries))
+        return not (all(map(operator.is_, now, self._entries)) and all(map(operator.is_, keys, self._keys)))
 
     def restore(self) -> None:
         if not self.changed():
@@ -67,7 +69,7 @@ class Contents:
             return
         self._base.clear(self.container)
         if issubclass(self._base, dict):
-            for key, entry in self._entries:
+            for key, entry in zip(self._keys, self._entries, strict=True):
                 self._base.__setitem__(self.container, key, entry)
         elif self._base is set:
             set.update(self.container, self._entries)
@@ -84,7 +86,12 @@ class Contents:
 def _base(value: Any) -> Any:
     """Which of Python's own containers a value is; None for anything else."""
     cls = type(value)
-    return next((base for base in _BASES if issubclass(cls, base)), None)
+    return cls if cls in _BASES else next((base for base in _BASES if issubclass(cls, base)), None)
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value is an empty container of no class but Python's own, as most attributes of a module are."""
+    return type(value) in _BASES and not value
 
 
 def same_objects(now: dict[str, Any], before: dict[str, Any]) -> bool:
@@ -94,6 +101,8 @@ def same_objects(now: dict[str, Any], before: dict[str, Any]) -> bool:
 
 def parts(value: Any) -> Iterator[Any]:
     """The tensors, containers and helper objects' attributes that an attribute holds: what a call may write into."""
+    if isinstance(value, _SCALARS):
+        return
     waiting = collections.deque([(value, _DEPTH)])
     seen = 0
     while waiting and seen <= _MOST_ENTRIES:
@@ -116,11 +125,6 @@ def parts(value: Any) -> Iterator[Any]:
             waiting.append((attributes, depth))
         seen += len(inner)
         waiting.extend((entry, depth - 1) for entry in inner if not isinstance(entry, _SCALARS))
-
-
-def held_tensors(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors that an attribute holds, itself or in containers."""
-    return (part for part in parts(value) if isinstance(part, torch.Tensor))
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:

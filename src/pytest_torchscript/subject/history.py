@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..nested import identical
 from .effects import CallEffects
 from .state import ModelState
 
-__all__ = ["Dependence", "dependence"]
+__all__ = ["Dependence", "dependence", "overwritten"]
 
 _Run = Callable[[Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dependence:
-    """An input that the model answers otherwise after another call.
+    """An input that the model answers otherwise after another call, or after the observed one.
 
     ``names`` are the attributes and buffers that carry it: one where one alone explains it. ``later`` is the answer after
     the other call, or ``error`` what the model raises then; ``alone`` is the answer without that call.
@@ -44,7 +46,10 @@ def dependence(
     built in the first call, whatever the values of that, gives the same answers.
     """
     with effects.undone() as before:
-        names = _kept(before, effects, run, first)
+        try:
+            names = _kept(before, effects, run, first)
+        except Exception as error:  # noqa: BLE001 - accepted after the observed call, refused without it
+            return Dependence(label="the observed input", names=effects.attributes or effects.buffers, alone=None, error=error)
         if not names:
             return None
         for label, inputs in others:
@@ -54,15 +59,24 @@ def dependence(
     return None
 
 
+def overwritten(effects: CallEffects, run: _Run, first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Buffers that the observed call wrote in place, and that calls in eval mode write too, each with other values."""
+    with effects.undone() as before, contextlib.suppress(Exception):
+        run(first)
+        held = {name: before.held(name) for name in effects.buffers if before.differs(name)}
+        copies = {name: value.detach().clone() for name, value in held.items() if isinstance(value, torch.Tensor)}
+        if copies:
+            run(other)
+        return [name for name, copy in copies.items() if before.held(name) is held[name] and not identical(held[name], copy)]
+    return []
+
+
 def _kept(before: ModelState, effects: CallEffects, run: _Run, first: Mapping[str, Any]) -> tuple[str, ...]:
     """What the first call of a model writes, also in eval mode, and the second does not make anew."""
-    try:
+    run(first)
+    held = {name: before.held(name) for name in (*effects.attributes, *effects.buffers) if before.differs(name)}
+    if held:
         run(first)
-        held = {name: before.held(name) for name in (*effects.attributes, *effects.buffers) if before.differs(name)}
-        if held:
-            run(first)
-    except Exception:  # noqa: BLE001 - the check `eager` has said what a call raises
-        return ()
     kept = [name for name, value in held.items() if before.held(name) is value]
     # What is kept comes before the flags that say that something is.
     return tuple(sorted(kept, key=lambda name: _is_flag(held[name])))

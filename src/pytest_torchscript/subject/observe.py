@@ -110,7 +110,8 @@ class Observer:
             return self._enter(original, module, args, kwargs)
 
         watched: set[type] = set()
-        outer = vars(torch.nn.Module).get("__init_subclass__")
+        watching = [True]
+        make = torch.nn.Module.__init__
         with ExitStack() as stack:
 
             def watch(cls: type) -> None:
@@ -119,20 +120,18 @@ class Observer:
                     watched.add(owner)
                     stack.enter_context(replaced_call(owner, observed))
 
-            def defined(cls: Any, /, **arguments: Any) -> None:
-                if outer is None:
-                    super(torch.nn.Module, cls).__init_subclass__(**arguments)  # type: ignore[misc]
-                else:
-                    outer.__get__(None, cls)(**arguments)
-                watch(cls)
+            @functools.wraps(make)
+            def made(module: torch.nn.Module, *args: Any, **kwargs: Any) -> None:
+                # A class that the body defines is known here at the latest.
+                if watching:
+                    watch(type(module))
+                make(module, *args, **kwargs)
 
             for cls in _subclasses(torch.nn.Module):
                 watch(cls)
-            torch.nn.Module.__init_subclass__ = classmethod(defined)  # type: ignore[assignment]
-            if outer is None:
-                stack.callback(delattr, torch.nn.Module, "__init_subclass__")
-            else:
-                stack.callback(setattr, torch.nn.Module, "__init_subclass__", outer)
+            torch.nn.Module.__init__ = made  # type: ignore[method-assign, assignment]
+            stack.callback(setattr, torch.nn.Module, "__init__", make)
+            stack.callback(watching.clear)
             yield
 
     def _enter(self, call: Any, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -144,28 +143,25 @@ class Observer:
         if self._only is not None:
             wanted = isinstance(module, self._only) and not getattr(self._local, "inside", False)
         if not wanted or _known(module, self._seen) or private.is_tracing():
-            with self._inside(depth):
+            self._local.depth = depth + 1
+            try:
                 return call(*args, **kwargs)
+            finally:
+                self._local.depth = depth
         # As given: the call may write into its arguments. That it was accepted, and by what model (a lazy one takes its
         # shape in its first call), is known only afterwards.
         given = snapshot(args), snapshot(kwargs)
-        with effects_of(module) as effects, self._inside(depth, wanted=True):
-            result = call(*args, **kwargs)
+        with effects_of(module) as effects:
+            self._local.depth, self._local.inside = depth + 1, True
+            try:
+                result = call(*args, **kwargs)
+            finally:
+                self._local.depth, self._local.inside = depth, False
         key = signature_of(module)
         if key not in self._seen:
             self._seen.add(key)
             self.calls.append(ObservedCall(module, *given, Surroundings.now(), *effects))
         return result
-
-    @contextmanager
-    def _inside(self, depth: int, *, wanted: bool = False) -> Iterator[None]:
-        """While open, calls in this thread are parts of one that is seen already."""
-        inside = getattr(self._local, "inside", False)
-        self._local.depth, self._local.inside = depth + 1, inside or wanted
-        try:
-            yield
-        finally:
-            self._local.depth, self._local.inside = depth, inside
 
 
 def _known(model: torch.nn.Module, seen: set[tuple[Any, ...]]) -> bool:

@@ -14,7 +14,7 @@ import torch
 
 from ..nested import identical
 from ..tracing import private
-from .contents import Contents, parts, same_objects
+from .contents import Contents, is_empty, parts, same_objects
 
 __all__ = ["ModelState", "isolated"]
 
@@ -37,10 +37,8 @@ class _Saved:
         self._fingerprint = None if copied or tensor.is_meta else _fingerprint(tensor)
         self._content = None if tensor.is_meta or self._fingerprint is not None else tensor.detach().clone()
 
-    def changed(self, *, thorough: bool) -> bool:
-        """Whether the content is another. Without ``thorough`` an unmoved version counter is believed."""
-        if private.version_of(self.tensor) == self.version and not thorough:
-            return False
+    def changed(self) -> bool:
+        """Whether the content is another."""
         if self._fingerprint is not None:
             now = _fingerprint(self.tensor)
             return now is None or not identical(now, self._fingerprint)
@@ -54,7 +52,7 @@ class _Saved:
                 self.tensor.data = self._memory
             if self._content is not None:
                 self.tensor.data.copy_(self._content)
-        if self._fingerprint is not None and self.changed(thorough=True):
+        if self._fingerprint is not None and self.changed():
             self.lost, self._fingerprint = True, _fingerprint(self.tensor)
         self.version = private.version_of(self.tensor)
 
@@ -95,38 +93,45 @@ class ModelState:
         self._dicts: dict[str, tuple[torch.nn.Module, dict[str, Any]]] = {}
         self._contents: dict[int, Contents] = {}
         self._loose: dict[int, _Saved] = {}
+        self._held: dict[tuple[str, str], list[Contents | _Saved]] = {}
         self._generators: list[tuple[torch.Generator, torch.Tensor]] = []
         copies = _to_copy(model, copied) | set(written)
         self._parameters = [_Saved(name, tensor, copied=name in copies) for name, tensor in model.named_parameters()]
         self._buffers = [_Saved(name, buffer) for name, buffer in model.named_buffers()]
         # A write through `.data` moves no version counter. Once one is found, every later look is thorough.
         self._writes_past_counters = False
-        known = {id(saved.tensor) for saved in (*self._parameters, *self._buffers)}
+        registered = {id(saved.tensor) for saved in (*self._parameters, *self._buffers)}
         for prefix, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 # Its state is C++'s: parameters and buffers, which are saved above.
                 continue
             self._dicts[prefix] = module, dict(module.__dict__)
             for name, value in module.__dict__.items():
-                self._note(_joined(prefix, name), value, known, whole=name not in private.REGISTRIES)
+                if not isinstance(value, (bool, int, str, type(None))):
+                    self._note(prefix, name, value, registered)
 
-    def _note(self, name: str, value: Any, known: set[int], *, whole: bool) -> None:
+    def _note(self, prefix: str, name: str, value: Any, registered: set[int]) -> None:
         """Note what one attribute holds; of torch's registries the entries alone, for those are noted elsewhere."""
         if isinstance(value, torch.Generator):
             self._generators.append((value, value.get_state()))
-        for part in parts(value) if whole else (value,):
+        held: list[Contents | _Saved] = []
+        for part in (value,) if name in private.REGISTRIES or is_empty(value) else parts(value):
             if not isinstance(part, torch.Tensor):
-                self._contents.setdefault(id(part), Contents(part))
-            elif id(part) not in known and id(part) not in self._loose:
-                self._loose[id(part)] = _Saved(name, part)
+                held.append(self._contents.setdefault(id(part), Contents(part)))
+            elif id(part) not in registered:
+                if id(part) not in self._loose:
+                    self._loose[id(part)] = _Saved(_joined(prefix, name), part)
+                held.append(self._loose[id(part)])
+        if held:
+            self._held[prefix, name] = held
 
     def changed_parameters(self) -> list[str]:
         """Names of the parameters whose values are no longer the saved ones."""
-        return [saved.name for saved in self._parameters if saved.changed(thorough=True)]
+        return [saved.name for saved in self._parameters if saved.changed()]
 
     def changed_buffers(self) -> list[str]:
         """Names of the buffers whose values are no longer the saved ones, or which came or went."""
-        changed = [saved.name for saved in self._buffers if saved.changed(thorough=True)]
+        changed = [saved.name for saved in self._buffers if saved.changed()]
         for prefix, (module, _) in self._dicts.items():
             before = self._registered(prefix)
             for name in {**before, **private.buffers_of(module)}:
@@ -137,7 +142,7 @@ class ModelState:
 
     def _registered(self, prefix: str) -> dict[str, Any]:
         """The buffers that a module had."""
-        return dict(self._contents[id(self._dicts[prefix][1][private.BUFFERS])].entries())
+        return self._contents[id(self._dicts[prefix][1][private.BUFFERS])].mapping()
 
     def changed_attributes(self) -> list[str]:
         """Names of the plain attributes that are other objects, or containers and tensors with other content."""
@@ -150,13 +155,14 @@ class ModelState:
 
     def _attribute_differs(self, prefix: str, name: str) -> bool:
         module, before = self._dicts[prefix]
-        value = module.__dict__.get(name, self)
-        return value is not before.get(name, self) or self._content_changed(value)
+        if module.__dict__.get(name, self) is not before.get(name, self):
+            return True
+        return any(part.changed() for part in self._held.get((prefix, name), ()))
 
     def differs(self, name: str) -> bool:
         """Whether one parameter, buffer or plain attribute (``block.0.cache``) is no longer as saved."""
         for saved in (*self._parameters, *self._buffers):
-            if saved.name == name and saved.changed(thorough=True):
+            if saved.name == name and saved.changed():
                 return True
         prefix, _, attribute = name.rpartition(".")
         if prefix not in self._dicts:
@@ -169,7 +175,7 @@ class ModelState:
     def written(self, name: str) -> bool:
         """Whether a parameter holds other values, or was written by an operation that moves its version counter."""
         saved = next(saved for saved in self._parameters if saved.name == name)
-        return private.version_of(saved.tensor) != saved.version or saved.changed(thorough=True)
+        return private.version_of(saved.tensor) != saved.version or saved.changed()
 
     def held(self, name: str) -> Any:
         """The object that is a buffer or a plain attribute now; None where there is none."""
@@ -188,21 +194,8 @@ class ModelState:
             registry[attribute] = values[attribute]
         else:
             registry.pop(attribute, None)
-        tensors = {id(saved.tensor): saved for saved in (*self._buffers, *self._loose.values())}
-        for part in parts(values.get(attribute)):
-            if id(part) in self._contents:
-                self._contents[id(part)].restore()
-            elif id(part) in tensors:
-                self._restore(tensors[id(part)], thorough=True)
-
-    def _content_changed(self, value: Any) -> bool:
-        for part in parts(value):
-            if isinstance(part, torch.Tensor):
-                if id(part) in self._loose and self._loose[id(part)].changed(thorough=True):
-                    return True
-            elif id(part) in self._contents and self._contents[id(part)].changed():
-                return True
-        return False
+        for part in (*self._held.get((prefix, attribute), ()), *(saved for saved in self._buffers if saved.name == name)):
+            part.restore()
 
     def restore(self, *, thorough: bool = False, parameters: bool = True) -> None:
         """Put everything back. ``thorough`` looks at every value; otherwise tensors go by their version counters.
@@ -224,7 +217,7 @@ class ModelState:
 
     def _restore(self, saved: _Saved, *, thorough: bool) -> None:
         if thorough or private.version_of(saved.tensor) != saved.version:
-            if saved.changed(thorough=True):
+            if saved.changed():
                 self._writes_past_counters = self._writes_past_counters or private.version_of(saved.tensor) == saved.version
                 saved.restore()
                 if saved.lost:
