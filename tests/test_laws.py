@@ -87,7 +87,7 @@ PUBLIC = (
 )
 """What a built-in target imports."""
 
-DECLARED = {"pytest", "_pytest", "pluggy", "torch", "junit_xml", "filelock"}
+DECLARED = {"pytest", "_pytest", "pluggy", "torch", "junit_xml", "filelock", "platformdirs"}
 OPTIONAL = {"torch_neuronx", "torch_neuron"}
 TABLES = {"diagnosis/remedies.py": "the remedies, one after the other"}
 
