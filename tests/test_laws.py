@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -214,6 +215,34 @@ def test_transformers_is_not_imported_by_a_text_either() -> None:
         ast.unparse(node) for module in house.modules(PACKAGE).values() for node in module.nodes if isinstance(node, ast.Call)
     ]
     assert [call for call in calls if "import_module(" in call and "transformers" in call] == []
+
+
+# What is written of it
+
+ROOT = Path(__file__).resolve().parent.parent
+GUIDES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("docs/architecture.md", "CONTRIBUTING.md")}
+
+
+def test_the_rooms_are_told_in_their_order() -> None:
+    """The table of docs/architecture.md has a row for each room, in the order of the list."""
+    assert tuple(re.findall(r"^\| `([^`]+)` \|", GUIDES["docs/architecture.md"], re.MULTILINE)) == ROOMS
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_files_that_are_named_are_there(guide: str) -> None:
+    """By their path in the checkout or in the package; a file beside one that was just named, by its name."""
+    named = re.findall(r"`((?:[\w.-]+/)*[\w.-]*(?:/|\.(?:py|md|txt|toml)))`", GUIDES[guide])
+    there = {*house.modules(PACKAGE), *(Path(name).name for name in house.modules(PACKAGE))}
+    assert named
+    assert [name for name in named if name not in there and not (ROOT / name).exists() and not (PACKAGE / name).exists()] == []
+
+
+def test_commands_that_are_named_are_there() -> None:
+    """Each ``make`` of CONTRIBUTING.md is a target of the Makefile."""
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make ([\w-]+)", GUIDES["CONTRIBUTING.md"], re.MULTILINE))
+    assert len(named) > 5
+    assert named - targets == set()
 
 
 # Planted violations
