@@ -274,9 +274,9 @@ def test_its_last_column_is_text() -> None:
         document(gate(cell(failed, "export")), gate(plain, id="other"))
     )
     assert (red, colour) == (False, None)
-    assert refused[head.index("why") :].startswith("a reason of many words a reason")
+    assert refused[head.index("why") :].startswith("a reason of many")
     assert len(refused[head.index("why") :]) <= 100
-    assert refused.endswith("…")
+    assert refused.endswith(" words a reason of many words (model.py:7)")
     assert len(refused) <= terminal.WIDTH
     assert skipped[head.index("why") :] == "eager failed"
     assert skipped.split()[:3] == ["other", "-", "ok"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from .text import printable
 
@@ -47,7 +47,12 @@ def shortened_in_the_middle(text: str, most: int) -> str:
 
 
 def laid_out(
-    rows: Sequence[Row], width: int, room: Sequence[tuple[int, int]], *, names: int = 0, numbers: int | None = None
+    rows: Sequence[Row],
+    width: int,
+    room: Sequence[tuple[int, int]],
+    *,
+    names: Collection[int] = (0,),
+    numbers: int | None = None,
 ) -> list[tuple[str, bool | None]]:
     """The rows as lines of at most ``width`` places.
 
@@ -58,7 +63,7 @@ def laid_out(
         rows: all of one length; the first is the headline.
         width: the places of the terminal.
         room: columns and their least widths, in the order in which they give way; a column may come several times.
-        names: the column of names, which are shortened in the middle.
+        names: the columns of names and of what ends with a place: they are shortened in the middle.
         numbers: the column that is set to the right.
     """
     shown = [([printable(cell) for cell in cells], good) for cells, good in rows]
@@ -70,7 +75,7 @@ def laid_out(
     for cells, good in shown:
         texts = []
         for column, (cell, most) in enumerate(zip(cells, widths, strict=True)):
-            text = shortened_in_the_middle(cell, most) if column == names else shortened(cell, most)
+            text = shortened_in_the_middle(cell, most) if column in names else shortened(cell, most)
             space = " " * (most - _width(text))
             texts.append(space + text if column == numbers else text + space)
         lines.append((_GAP.join(texts).rstrip(), good))

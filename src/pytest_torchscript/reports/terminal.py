@@ -9,7 +9,7 @@ from itertools import groupby
 
 from ..naming import default_id
 from ..result import OK, CellResult, CheckResult, Finding, GateResult, Outcome, Status
-from .columns import Row, laid_out
+from .columns import Row, laid_out, shortened_in_the_middle
 from .counts import sentence
 from .document import Document
 from .notes import notes
@@ -143,13 +143,15 @@ def sections(document: Document, width: int = WIDTH, *, baseline: str = "the bas
         return []
     lines: list[Line] = [(one_line(sentence(document)), None)]
     lines += table(document, width) if document.gates else []
-    lines += [(line, None) for line in (*unprobed_lines(document), *notes_lines(document))]
+    lines += [(line, None) for line in unprobed_lines(document)]
     lines += [
         (f"STALE: {printable(entry)} is recorded in {baseline}, but no test gates it: coverage was lost", False)
         for entry in document.stale
     ]
     others = alternatives_table(document, width)
-    return [("torchscript gates", lines), *([("what could leave TorchScript today", others)] if others else [])]
+    found = [("torchscript gates", lines), *([("what could leave TorchScript today", others)] if others else [])]
+    found[-1][1].extend((line, None) for line in notes_lines(document))
+    return found
 
 
 def table(document: Document, width: int = WIDTH) -> list[Line]:
@@ -179,10 +181,10 @@ def alternatives_table(document: Document, width: int = WIDTH) -> list[Line]:
     for target, entries in groupby(alternatives(document), key=lambda entry: entry.target):
         rows: list[Row] = [(("model", "cell", "torchscript", target, "dims", "why"), None)]
         for entry in entries:
-            why = textwrap.shorten(entry.why, _MOST_OF_A_REASON, placeholder=" …")
+            why = shortened_in_the_middle(" ".join(entry.why.split()), _MOST_OF_A_REASON)
             row = (entry.id, entry.cell or "-", entry.torchscript, entry.verdict, entry.dims, why)
             rows.append((row, None if entry.verdict == NOT_JUDGED else entry.verdict.startswith(OK)))
-        lines += laid_out(rows, width, _ROOM_OF_ALTERNATIVES)
+        lines += laid_out(rows, width, _ROOM_OF_ALTERNATIVES, names=(0, 5))
     return lines
 
 
