@@ -1,4 +1,4 @@
-"""Which axes of the inputs vary: the dims that are named, those that are worth a guess, and a word on every other axis."""
+"""Which axes of the inputs vary: the named dims, the guessed ones, and for every other axis the reason why it is not probed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Axes = Mapping[str, Mapping[str, AxisResult]]
 
 
 def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
-    """The dims that are worth probing: those of the cell, and the axes that the inputs' kinds and the trace point to.
+    """The dims to probe: those of the cell, and the axes that the inputs' kinds and the trace point to.
 
     Those are the height and width of images, the depth of volumes, the time of signals whose sizes became Python values,
     and each axis whose size became a whole number or a decision. Nothing is added where the marker has named the axes.
@@ -41,14 +41,14 @@ def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
 
 
 def guessed(cell: Cell, dims: Dims) -> set[str]:
-    """The dims that nobody named: an axis for which eager refuses every other size is none."""
+    """The dims that were guessed. If eager refuses every other size of one, it is no dim."""
     return set(dims.sizes(cell.inputs)) - set(cell.dims.sizes(cell.inputs))
 
 
 def _read_by_python(cell: Cell, sized: Iterable[Conversion]) -> list[tuple[str, int]]:
     """Axes whose size the forward takes as a whole number or a decision.
 
-    A size taken as a float is the width by which attention scales its scores, as a rule, and never varies.
+    A size taken as a float is not counted: as a rule it is the width by which attention scales its scores, which never varies.
     """
     by_path = dict(tensors(cell.inputs))
     found: dict[tuple[str, int], None] = {}
@@ -96,10 +96,10 @@ def tied(cell: Cell, dims: Dims, dim: str) -> Dims | None:
 def accounted(
     cell: Cell, dims: Dims, states: Mapping[str, str], reasons: Mapping[str, str], refused: Mapping[str, str]
 ) -> Axes:
-    """A word on every axis of every tensor input.
+    """The state of every axis of every tensor input, or the reason why it was not probed.
 
     ``states`` and ``reasons`` are by dim. ``refused`` holds the guessed dims that eager takes at no other size, with what was
-    tried; ``dims`` still has their axes.
+    tried; ``dims`` still holds their axes.
     """
     found: dict[str, dict[str, AxisResult]] = {}
     for path, tensor in tensors(cell.inputs):

@@ -1,4 +1,4 @@
-"""The probes of one cell: joint ones first, taken apart where they disagree, so that a verdict names a single factor."""
+"""Probes of one cell: joint ones first, then single ones where a joint one disagrees, so that a verdict names one factor."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Explored:
 
     ``failing`` are values for which the trace is wrong, or refuses what eager accepts; ``equal`` and ``outside`` count the
     other values. ``probes`` holds, by dim, the probe of each size, ``inputs`` what was given to those that disagree.
-    ``together`` are sizes that disagree only together. ``axes`` has a word on every axis, ``records`` every probe.
+    ``together`` are sizes that disagree only together. ``axes`` holds the state of every axis, ``records`` every probe.
     """
 
     failing: tuple[Factor, ...] = ()
@@ -71,12 +71,12 @@ class Explored:
 
 
 def explored(cell: Cell, traced: Traced) -> Explored:
-    """Try other values and other sizes of the inputs of a cell, as the plan has it."""
+    """Try other values and other sizes of the inputs of a cell."""
     return _Explorer(cell, traced).run()
 
 
 class _Explorer:
-    """Carries the probes out, one after the other; what it finds becomes an :class:`Explored`."""
+    """Runs the probes one after the other, and collects what an :class:`Explored` holds."""
 
     def __init__(self, cell: Cell, traced: Traced) -> None:
         self.cell = cell
@@ -95,7 +95,7 @@ class _Explorer:
         self.records: list[ProbeResult] = []
         self.equal = self.outside = 0
         self.known: Decisions = []
-        self.shy: set[str] = set()
+        self.refusing: set[str] = set()
         self.check = "values"
 
     def run(self) -> Explored:
@@ -127,7 +127,7 @@ class _Explorer:
     # Values
 
     def _values(self) -> None:
-        """Values of the traced size, for a forward that takes values out of its tensors; stops at a few that fail."""
+        """Probe values at the traced size, for a forward that takes values out of its tensors, until a few have failed."""
         if self.thorough:
             self._until_failing(values.thorough(self.cell, self.guards), _MOST_FAILING)
             return
@@ -135,7 +135,7 @@ class _Explorer:
         if self._until_failing(values.joints(self.cell), 1):
             joint, self.failing = self.failing, []
         self._until_failing(values.single(self.cell, self.guards), 1 if joint else _MOST_FAILING)
-        # What fails when one thing changes says more than what fails when everything does.
+        # A failure where one thing changed is easier to act on than one where everything changed.
         self.failing = self.failing or joint
 
     def _until_failing(self, variants: Iterable[values.Variant], most: int) -> bool:
@@ -148,7 +148,7 @@ class _Explorer:
         return False
 
     def _plain_values(self) -> None:
-        """Two joint variants of the traced size, where no probe of another size changed the values as well."""
+        """Probe two joint variants of the traced size, if no probe of another size could be given other values."""
         for index in range(2):
             label, inputs = values.joint(self.cell, self.cell.inputs, index)
             if not values.same(inputs, self.cell.inputs):
@@ -161,8 +161,8 @@ class _Explorer:
         elif found.kind == "outside":
             self.outside += 1
         elif PADDED_AT_START in label and not self.cell.pads_at_start:
-            # torch's own TransformerEncoder takes another path there. A deployment that pads at the end, as the observed
-            # mask does, never meets it; one that pads at the start is warned here.
+            # torch's own TransformerEncoder takes another path for such a mask. A deployment that pads at the end, as the
+            # observed mask does, never takes that path; the note is for one that pads at the start.
             self.notes.append(f"the trace is not right for a {label}, unlike the observed one: pad at the end")
         else:
             self.failing.append(Factor(label, inputs, found))
@@ -188,7 +188,7 @@ class _Explorer:
         return plan.sizes_of(dim, self.traced, conversions, limit=limit, thorough=self.thorough)
 
     def _settled(self, dim: str) -> bool:
-        """Whether more of these sizes would tell nothing new: the dim is wrong, or a guess that eager does not confirm."""
+        """Whether no further size is needed: the dim is wrong already, or it is a guess that eager does not confirm."""
         kinds = [found.kind for found in self.probes[dim].values()]
         refuted = dim in self.guessed and kinds.count("outside") == len(kinds) >= _MOST_REFUSED
         return refuted or self._is_wrong(dim)
@@ -197,7 +197,7 @@ class _Explorer:
         return [found.kind for found in self.probes[dim].values()].count("wrong") >= _MOST_WRONG
 
     def _round(self, sizes: Mapping[str, int], number: int) -> None:
-        """One joint probe: all of ``sizes`` at once, with other values where that says nothing wrong of a size."""
+        """Run one joint probe, of all ``sizes`` at once, and single ones where it is not equal."""
         found, inputs = self._at(sizes, number, why="other sizes" if len(sizes) == 1 else "all dims at once")
         if found.kind == "equal":
             for dim, size in sizes.items():
@@ -210,14 +210,14 @@ class _Explorer:
             and (named := {dim: size for dim, size in sizes.items() if dim not in self.guessed})
             and (len(named) < len(sizes))
         ):
-            # A guess that eager refuses must not hide what it says of the dims that have a name.
+            # Eager may refuse because of a guessed dim alone, so the named dims get a probe without it.
             self._round(named, number)
             self._round({dim: size for dim, size in sizes.items() if dim in self.guessed}, number)
         else:
             self._apart(sizes, number, found, inputs)
 
     def _apart(self, sizes: Mapping[str, int], number: int, found: Probe, inputs: Mapping[str, Any]) -> None:
-        """Each dim of a joint probe alone; what disagrees only together is said so."""
+        """Probe each dim of a joint probe alone, and note where only the sizes together disagree."""
         alone: dict[str, Probe] = {}
         for dim, size in sizes.items():
             alone[dim], given = self._at({dim: size}, number, why=f"{_worded(sizes)} together: {found.kind}")
@@ -236,7 +236,7 @@ class _Explorer:
             self.inputs[dim, size] = inputs
 
     def _refused(self, dim: str) -> None:
-        """More sizes of a dim that was refused by the trace, or by eager, at every size so far."""
+        """Try more sizes of a dim that the trace, or eager, has refused at every size so far."""
         kinds = {found.kind for found in self.probes[dim].values()}
         if not kinds or kinds & {"equal", "wrong"} or any(dim in factor.sizes for factor in self.together):
             return
@@ -253,7 +253,7 @@ class _Explorer:
             self._noted(dim, size, found, inputs)
 
     def _tie(self, dim: str) -> bool:
-        """Try a dim together with every free axis of its size; True where eager takes that."""
+        """Try a dim together with every free axis of the same size; True where eager accepts that."""
         dims = tied(self.cell, self.dims, dim)
         if dims is None:
             return False
@@ -273,7 +273,7 @@ class _Explorer:
         return True
 
     def _pairs(self) -> None:
-        """Two dims of one input that are refused alone: both changed alike, then one halved and the other doubled."""
+        """Try two dims of one input that are refused alone: both doubled or halved, then one halved and the other doubled."""
         refused = [
             dim
             for dim, probes in self.probes.items()
@@ -298,7 +298,7 @@ class _Explorer:
     # One probe
 
     def _at(self, sizes: Mapping[str, int], number: int, *, why: str) -> tuple[Probe, Mapping[str, Any]]:
-        """The probe at these sizes, with the first values that eager accepts, and that take the way of the trace."""
+        """The probe at these sizes, with the first values that eager accepts and for which it takes the trace's decisions."""
         last: tuple[Probe, Mapping[str, Any]] | None = None
         wrong: Factor | None = None
         strayed = False
@@ -321,18 +321,18 @@ class _Explorer:
             return wrong.probe, wrong.inputs
         assert last is not None
         if len(sizes) == 1:
-            self.shy.update(sizes)
+            self.refusing.update(sizes)
         return last
 
     def _candidates(self, sizes: Mapping[str, int], number: int) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
         """``(label, inputs, whether the values are fresh)``: other values first, then the observed ones repeated."""
         mask = self.cell.mask
         repeated = resize(self.cell.inputs, self.dims, sizes, mask=mask)
-        if any(dim in self.shy for dim in sizes):
-            # Eager has refused other sizes of it whatever the values: once is enough.
+        if any(dim in self.refusing for dim in sizes):
+            # Eager refused other sizes of this dim with several values, so one candidate is enough.
             pass
         elif not self.guards:
-            yield *values.joint(self.cell, repeated, number % values.TELLING), True
+            yield *values.joint(self.cell, repeated, number % values.THAT_SHOW_SIZES), True
         elif not self.failing:
             yield "values redrawn", self.cell.fresh.redrawn(repeated, seed=sum(sizes.values())), True
         yield "", repeated, False
@@ -340,13 +340,13 @@ class _Explorer:
             yield "each entry repeated in place", resize(self.cell.inputs, self.dims, sizes, mask=mask, stretched=True), False
 
     def _is_of_values(self, number: int, wrong: Factor, strayed: bool) -> bool:
-        """Fresh values were wrong where repeated ones are right: is it a matter of the values, or were rows mixed up?"""
+        """Whether the values are to blame, where fresh ones are wrong and repeated ones right; else the size mixes up rows."""
         if self.guards:
-            # All values of the traced size were right; these ones made the forward go another way.
+            # All values of the traced size were right, so these are to blame only if they made the forward decide otherwise.
             if strayed:
                 self.failing.append(Factor(f"{wrong.changed} at another size", wrong.inputs, wrong.probe))
             return strayed
-        label, inputs = values.joint(self.cell, self.cell.inputs, number % values.TELLING)
+        label, inputs = values.joint(self.cell, self.cell.inputs, number % values.THAT_SHOW_SIZES)
         again = self._ask(label, "wrong at another size for these values alone", inputs)
         if again.kind in ("wrong", "raises"):
             self.failing.append(Factor(label, inputs, again))

@@ -10,22 +10,22 @@ from ..tracing.conversions import Conversion
 
 __all__ = ["LADDER", "about", "affordable", "directed", "grid", "ladder", "pairs", "rounds", "sizes_of"]
 
-# The largest probe beyond the usual ones, when the forward compares a size with a constant: as a size, and for batches.
+# The largest size that is tried where the forward compares a size with a constant: of any dim, and of the batch.
 _FARTHEST = 2048
 _FARTHEST_BATCH = 64
 _MOST_DIRECTED = 6
 _FAR = 128
-_DEAREST = 6.0
+_MOST_COST = 6.0
 """A probe costs at most this multiple of the traced call, by the number of positions."""
 _SMALL, _SMALL_ALONE = 600, 2048
-"""So many positions are never too dear: of a joint probe, and of one dim alone, whose size the trace points to."""
+"""A probe of at most so many positions is always affordable: a joint one, and one of a single dim."""
 
 LADDER = ((2, 1), (1, 2), (3, 2), (4, 1), (1, 4), (3, 1))
-"""Multiples of the traced size to try for a dim that is refused at others: block sizes and patches show there."""
+"""Multiples of the traced size, for a dim that is refused at other sizes: models with blocks or patches accept those."""
 
 
 def grid(size: int, limit: int | None = None) -> list[int]:
-    """The sizes to probe around a traced one: smaller, larger, one, odd, and even where the traced size is odd.
+    """The sizes to probe around a traced one: a smaller, a larger, 1, odd ones, and an even one where the traced size is odd.
 
     At 16: 7, 33, 1. At 2: 1, 5, 3. Never the traced size, never beyond ``limit``.
     """
@@ -58,8 +58,8 @@ def _fitting(sizes: Iterable[int], size: int, limit: int | None) -> list[int]:
 def about(conversions: Iterable[Conversion], dims: Dims, dim: str) -> list[Conversion]:
     """The conversions that may concern the size of ``dim``.
 
-    Those are the ones whose axes are among its own, or unknown. What a function of torch takes to test its own arguments
-    (the values a channel of a group norm has) concerns none.
+    Those are the ones whose axes belong to the dim, or are unknown. Where a function of torch decides by a size to test its own
+    arguments, as a group norm does, the decision concerns no dim.
     """
     mine = {(path, axis) for path, axes in dims.axes.items() for axis, name in axes.items() if name == dim}
     return [
@@ -72,7 +72,7 @@ def about(conversions: Iterable[Conversion], dims: Dims, dim: str) -> list[Conve
 
 
 def _positive(conversion: Conversion, dims: Dims) -> set[tuple[str, int]]:
-    """The axes of a conversion; one counted from the end stands for every axis that it may be."""
+    """The axes of a conversion. An axis that is counted from the end stands for every named axis of its input."""
     found = set(conversion.axes)
     for path, axis in conversion.axes:
         if axis < 0:
@@ -83,7 +83,7 @@ def _positive(conversion: Conversion, dims: Dims) -> set[tuple[str, int]]:
 def sizes_of(
     dim: str, sizes: Mapping[str, int], conversions: Sequence[Conversion], *, limit: int | None, thorough: bool = False
 ) -> list[int]:
-    """The sizes of ``dim`` to try, the most telling first; ``conversions`` are those :func:`about` it."""
+    """The sizes of ``dim`` to try, those that find most first; ``conversions`` are those :func:`about` it."""
     size = sizes[dim]
     if thorough:
         wanted = [*grid(size, limit), 2 * size, size // 2, *directed(dim, sizes, conversions, limit=limit)]
@@ -95,7 +95,7 @@ def sizes_of(
 
 
 def directed(dim: str, sizes: Mapping[str, int], conversions: Iterable[Conversion], *, limit: int | None) -> list[int]:
-    """Sizes of ``dim`` on the other side of every number that the forward compares a size with, as the trace shows them."""
+    """Sizes of ``dim`` on both sides of every number that the forward compares a size with, as the trace shows them."""
     size = sizes[dim]
     farthest = min(limit or _FARTHEST, _FARTHEST_BATCH if dim == BATCH else max(_FARTHEST, 2 * size))
     wanted: list[float] = []
@@ -105,7 +105,7 @@ def directed(dim: str, sizes: Mapping[str, int], conversions: Iterable[Conversio
             continue
         wanted += _around(conversion, size)
         if conversion.kind != "bool" and dim != BATCH and not far:
-            # A size that became a number can meet a table or a power of two anywhere: one size far off.
+            # A size that became a number may be compared with a distant one, as a table's length: one distant size is tried.
             others = math.prod(sizes.values()) // size
             far = [_FAR] if 2 * size + 1 < _FAR and _FAR * others <= _SMALL else []
     chosen = dict.fromkeys(int(other) for other in wanted)
@@ -151,14 +151,14 @@ def pairs(first: int, second: int) -> Iterator[tuple[int, int, str]]:
 def affordable(sizes: Mapping[str, int], traced: Mapping[str, int]) -> bool:
     """Whether a probe costs little enough, by its number of positions (a batch of 2 at length 256 has 512)."""
     positions = math.prod(sizes.get(dim, size) for dim, size in traced.items())
-    return positions <= max(_SMALL_ALONE if len(sizes) == 1 else _SMALL, _DEAREST * math.prod(traced.values()))
+    return positions <= max(_SMALL_ALONE if len(sizes) == 1 else _SMALL, _MOST_COST * math.prod(traced.values()))
 
 
 def rounds(wanted: Mapping[str, Sequence[int]], traced: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """The sizes of each joint probe: every dim at its next size with which the probe is affordable.
 
-    Where a larger size would be too dear beside those of other dims, a later and smaller one comes first. A size that is too
-    dear by itself is left out.
+    Where a larger size would cost too much beside those of other dims, a later and smaller one comes first. A size that costs
+    too much by itself is left out.
     """
     pending = {dim: [size for size in sizes if affordable({dim: size}, traced)] for dim, sizes in wanted.items()}
     while any(pending.values()):

@@ -151,5 +151,5 @@ def pytest_torchscript_targets() -> Sequence[Target]:
 
 
 def built_in() -> Targets:
-    """The built-in targets for whoever judges a model without pytest."""
+    """The built-in targets, for a program that judges models without pytest."""
     return Targets(by_name={target.name: target for target in _BUILT_IN})

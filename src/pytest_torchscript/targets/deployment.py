@@ -28,7 +28,7 @@ _MOST_FRESH = 3
 
 
 class Deployment:
-    """One cell, as a target sees it.
+    """What a target can ask and try of one cell.
 
     ``notes`` are findings that a passing check shows, ``failures`` such as fail it (``TargetFailure``); ``metrics`` goes
     into the JSON report as it is. ``directory`` is empty at first and removed after the check.
@@ -52,7 +52,7 @@ class Deployment:
         self._tolerance = tolerance
         self.directory = directory
         self.timeout = timeout
-        # Copies: what a target does to its inputs reaches nobody else.
+        # Copies, so that a target which writes into them changes nothing else.
         self._inputs: Mapping[str, Any] = clone(dict(cell.inputs))
         self._expected = clone(evidence.expected)
         self.notes: list[Finding] = []
@@ -183,7 +183,7 @@ class Deployment:
         return probe(self._cell, self._evidence.program, inputs).kind == "equal"
 
     def variants(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """``(description, inputs)`` of the traced shape with other values, whatever the model or its trace makes of them.
+        """``(description, inputs)`` of the traced shape with other values, which the model or its trace may refuse.
 
         Integers stay within the vocabulary where that is known; masks pad as the observed one does.
         """
@@ -199,7 +199,7 @@ class Deployment:
         return self._cell.fresh.redrawn(inputs, seed=sum(sizes.values()))
 
     def eager(self, inputs: Mapping[str, Any]) -> Any:
-        """The model's own outputs; whatever it raises passes through. Its state is put back."""
+        """The model's own outputs; its exceptions are not caught. Its state is put back."""
         return self._cell.eager(inputs)
 
     def traced(self, inputs: Mapping[str, Any]) -> Any:
