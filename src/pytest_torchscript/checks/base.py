@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ..cell import Cell
 from ..errors import Unavailable
 from ..explain import not_carried_out
-from ..probing.explore import Explored
+from ..probing.explored import Explored
 from ..result import CheckResult, Finding, Status, Verdict
 from ..tracing.conversions import Conversion
 from ..tracing.trace import Traced

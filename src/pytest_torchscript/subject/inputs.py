@@ -166,12 +166,18 @@ def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool,
             named.setdefault(axis, dim)
         if tensor.ndim == 5 and tensor.shape[2] > 1:
             named.setdefault(2, DEPTH)
-    sizes: dict[str, set[int]] = {}
+    return _apart(inputs, Dims(axes))
+
+
+def _apart(inputs: Mapping[str, Any], dims: Dims) -> Dims:
+    """The dims with a name of its own for each input in which one has another size: two images may differ."""
+    known: dict[str, int] = {}
+    axes: dict[str, dict[int, str]] = {}
     for path, tensor in tensors(inputs):
-        for axis, dim in axes.get(path, {}).items():
-            sizes.setdefault(dim, set()).add(tensor.shape[axis])
-    # Two images of different sizes do not vary together.
-    return Dims({path: {a: d for a, d in named.items() if len(sizes[d]) == 1} for path, named in axes.items()})
+        for axis, dim in dims.axes.get(path, {}).items():
+            same = known.setdefault(dim, tensor.shape[axis]) == tensor.shape[axis]
+            axes.setdefault(path, {})[axis] = dim if same else f"{dim} of {path}"
+    return Dims(axes)
 
 
 def _along_sequence(path: str, tensor: torch.Tensor, axis: int) -> bool:
