@@ -300,15 +300,33 @@ def jit_only_in(root: Path, home: str) -> list[Violation]:
 
 def _of_jit(module: Module) -> Iterator[tuple[str, int]]:
     for text, line in module.dotted:
-        match = re.match(r"torch\.jit\.\w+", text)
+        match = re.search(r"(?:^|\.)(jit\.\w+)", text)
         if match:
-            yield match[0], line
+            # By whatever name torch goes in this file.
+            yield f"torch.{match[1]}", line
+    yield from ((text, line) for text, line in _named_attributes(module) if text in ("jit", *NODES))
     yield from ((name, line) for name, line, _ in module.imported if name.startswith("torch.jit"))
     yield from _attributes(module, NODES)
 
 
 def _attributes(module: Module, names: Collection[str]) -> Iterator[tuple[str, int]]:
     yield from ((node.attr, node.lineno) for node in module.nodes if isinstance(node, ast.Attribute) and node.attr in names)
+
+
+_BY_NAME = ("getattr", "setattr", "hasattr", "delattr", "attrgetter", "operator.attrgetter")
+
+
+def _named_attributes(module: Module) -> Iterator[tuple[str, int]]:
+    """Attributes that a text names: ``getattr(x, "a")``, ``vars(x)["a"]``, ``x.__dict__["a"]``."""
+    for node in module.nodes:
+        texts: list[ast.expr] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in _BY_NAME:
+            texts = node.args
+        elif isinstance(node, ast.Subscript) and re.search(r"^vars\(|\.__dict__$", ast.unparse(node.value)):
+            texts = [node.slice]
+        for text in texts:
+            if isinstance(text, ast.Constant):
+                yield from ((part, text.lineno) for part in str(text.value).split("."))
 
 
 def attributes_in(root: Path, rooms: Collection[str], names: Collection[str]) -> list[Violation]:
@@ -350,17 +368,12 @@ def _defined(module: Module) -> Iterator[str]:
             yield node.attr
 
 
-_BY_NAME = ("getattr", "setattr", "hasattr", "delattr", "attrgetter", "operator.attrgetter")
-
-
 def _private(module: Module) -> Iterator[tuple[str, int]]:
     """The private names that a file uses: as an attribute, in a text that names an attribute, or imported."""
     for node in module.nodes:
         if isinstance(node, ast.Attribute) and _is_private(node.attr):
             yield node.attr, node.lineno
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _BY_NAME:
-            texts = [str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)]
-            yield from ((part, node.lineno) for text in texts for part in text.split(".") if _is_private(part))
+    yield from ((text, line) for text, line in _named_attributes(module) if _is_private(text))
     for name, line, _ in module.imported:
         if not name.startswith((NAME, "__future__")):
             yield from ((part, line) for part in name.split(".") if _is_private(part))
@@ -403,6 +416,8 @@ def _written(module: Module) -> Iterator[tuple[str, int]]:
     for node in module.nodes:
         if isinstance(node, ast.Global):
             yield from ((name, node.lineno) for name in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "globals":
+            yield "globals()", node.lineno
 
 
 def _cached(module: Module) -> Iterator[tuple[str, int]]:
@@ -440,6 +455,10 @@ def _can_be_written(value: ast.expr, annotation: str, known: Collection[str]) ->
     if isinstance(value, ast.GeneratorExp):
         # Unpacked into names.
         return _can_be_written(value.elt, "", known)
+    if isinstance(value, ast.IfExp | ast.BoolOp | ast.BinOp):
+        return any(
+            _can_be_written(part, annotation, known) for part in ast.iter_child_nodes(value) if isinstance(part, ast.expr)
+        )
     return isinstance(value, ast.List | ast.Set | ast.ListComp | ast.SetComp)
 
 

@@ -289,6 +289,8 @@ PLANTED: Mapping[str, Sequence[tuple[str, str, str]]] = {
     "torch.jit and graphs stay in tracing": [
         ("checks/trace.py", "import torch\nX = torch.jit.trace", "names torch.jit.trace"),
         ("cell.py", "from torch import jit\nX = jit.freeze", "names torch.jit.freeze"),
+        ("cell.py", "def f(t=torch):\n    return t.jit.script", "names torch.jit.script"),
+        ("cell.py", "X = getattr(torch, 'jit')", "names jit"),
         ("explain.py", "def f(m):\n    return m.inlined_graph", "names inlined_graph"),
     ],
     "a target touches its graph in one file": [
@@ -298,12 +300,16 @@ PLANTED: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ("tracing/trace.py", "X = torch._C", "uses the private name _C"),
         ("cell.py", "from torch._C import Node", "uses the private name _C"),
         ("nested.py", "X = getattr(torch, '_C')", "uses the private name _C"),
+        ("nested.py", "X = vars(torch)['_C']", "uses the private name _C"),
     ],
     "nothing is kept at module level": [
         ("tracing/graph.py", "SEEN: dict[str, int] = {}", "keeps state in SEEN"),
         ("cell.py", "class A:\n    seen = []", "keeps state in seen"),
         ("cost.py", "import collections\nX = collections.Counter()", "keeps state in X"),
+        ("cost.py", "X = None or [0] * 3", "keeps state in X"),
         ("gate.py", "def f():\n    global CHECKS", "keeps state in CHECKS"),
+        ("gate.py", "def f():\n    globals()['X'] = 1", "keeps state in globals()"),
+        ("spec.py", "@functools.cache\ndef f(): pass", "keeps state in f"),
     ],
     "the gate names no check": [
         ("gate.py", "X = 'shapes'", "names shapes"),
