@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -10,12 +9,10 @@ import torch
 from ..cell import Cell
 from ..nested import tensors
 from ..result import UNPROBED, AxisResult
-from ..subject.inputs import Dims, has_axes, with_guessed_axes
+from ..subject.inputs import Dims, has_axes, is_cache, with_guessed_axes
 from ..tracing.conversions import Conversion
 
 __all__ = ["Axes", "accounted", "guessed", "probed_dims"]
-
-_CACHE = re.compile(r"past|cache|memory|(^|_)(key|value)s?($|_|\d)")
 
 
 Axes = Mapping[str, Mapping[str, AxisResult]]
@@ -51,17 +48,28 @@ def _read_by_python(cell: Cell, sized: Iterable[Conversion]) -> list[tuple[str, 
     A float made of the last size is not counted: as a rule, attention scales its scores by that width, which does not vary. In
     a model that convolves over time, the last axis is the time, and counts.
     """
-    by_path = dict(tensors(cell.inputs))
+    by_path = {path: tensor for path, tensor in tensors(cell.inputs) if has_axes(tensor)}
     over_time = any(isinstance(module, torch.nn.Conv1d) for module in cell.model.modules())
     found: dict[tuple[str, int], None] = {}
     for conversion in sized:
-        for path, axis in conversion.axes:
-            if conversion.inside_torch or path not in by_path or not has_axes(by_path[path]):
-                continue
-            place = axis % by_path[path].ndim
-            if conversion.kind != "float" or place != by_path[path].ndim - 1 or over_time:
-                found[path, place] = None
+        if conversion.inside_torch:
+            continue
+        places = [(path, axis % by_path[path].ndim) for path, axis in conversion.axes if path in by_path]
+        if not conversion.axes and isinstance(conversion.value, (int, float)) and conversion.value > 1:
+            # The size of something that was computed: it may be that of any axis that is as long.
+            places = [
+                (path, a) for path, tensor in by_path.items() for a, n in enumerate(tensor.shape) if n == conversion.value
+            ]
+        for path, axis in places:
+            if conversion.kind != "float" or axis != by_path[path].ndim - 1 or over_time:
+                found[path, axis] = None
+    # What a model keeps from step to step grows along one axis: (batch, past, width), or (batch, heads, past, width).
+    found |= {(path, t.ndim - 2): None for path, t in by_path.items() if is_cache(path) and t.ndim in (3, 4)}
     return list(found)
+
+
+def _as_long(tensor: torch.Tensor, size: float) -> list[int]:
+    return [axis for axis, length in enumerate(tensor.shape) if length == size]
 
 
 def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int) -> None:
@@ -71,7 +79,7 @@ def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int
     size = tensor.shape[axis]
     if size < 2 or ("mask" in path and tensor.ndim > 2):
         return
-    if _CACHE.search(path) and tensor.ndim in (3, 4, 5):
+    if is_cache(path) and tensor.ndim in (3, 4, 5):
         name = "past"
     elif axis == tensor.ndim - 1 and tensor.ndim == 3 and tensor.is_floating_point():
         name = "time"

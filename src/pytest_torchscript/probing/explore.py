@@ -140,6 +140,7 @@ class _Explorer:
             self._pairs()
             self._partners()
             self._splits()
+            self._crossed()
 
     def _wanted(self, dim: str) -> list[int]:
         conversions = plan.about(self.conversions, self.ask.dims, dim)
@@ -257,12 +258,14 @@ class _Explorer:
 
     def _is_refused(self, dim: str) -> bool:
         probes = self.probes[dim]
+        if any(dim in factor.sizes for factor in self.together):
+            return False
         return dim != BATCH and bool(probes) and {found.kind for found in probes.values()} <= {"outside", "raises"}
 
-    def _pair(self, first: str, second: str) -> None:
+    def _pair(self, first: str, second: str, *, only: str | None = None) -> None:
         for one, other, why in plan.pairs(self.traced[first], self.traced[second]):
             sizes = {first: one, second: other}
-            if not self.price.affordable(sizes):
+            if only not in (None, why) or not self.price.affordable(sizes):
                 continue
             found, inputs = self.ask.sizes(sizes, 0, why=why)
             if found.kind == "equal":
@@ -274,7 +277,7 @@ class _Explorer:
 
     def _partners(self) -> None:
         """Try a dim that is refused at other sizes together with an axis without a name: one halved, the other doubled."""
-        for dim in [dim for dim in self.probes if self._is_refused(dim)]:
+        for dim in [dim for dim in self.probes if self._is_refused(dim) and plan.about(self.conversions, self.ask.dims, dim)]:
             for path, axis in self._free_beside(dim)[:_MOST_PARTNERS]:
                 before = self.ask.dims, self.ask.relations
                 name = f"{path}[{axis}]"
@@ -283,7 +286,7 @@ class _Explorer:
                 self.traced[name] = dict(tensors(self.cell.inputs))[path].shape[axis]
                 self.probes[name] = {}
                 self.guessed.add(name)
-                self._pair(dim, name)
+                self._pair(dim, name, only="the same area")
                 if not self.probes[name] and not any(name in factor.sizes for factor in self.together):
                     self.ask.related(*before)
                     del self.traced[name], self.probes[name]
@@ -330,6 +333,20 @@ class _Explorer:
             self.ask.related(*before)
             del self.traced[name], self.probes[name]
             self.guessed.discard(name)
+
+    def _crossed(self) -> None:
+        """Two sizes that the forward compares with each other: one larger and the other smaller, and the other way round."""
+        names = {(path, axis): dim for path, axes in self.ask.dims.axes.items() for axis, dim in axes.items()}
+        for conversion in self.conversions:
+            dims = list(dict.fromkeys(names[place] for place in conversion.axes if place in names))
+            if conversion.origin != "size" or conversion.kind != "bool" or conversion.thresholds or len(dims) != 2:
+                continue
+            for grows, shrinks in (dims, reversed(dims)):
+                sizes = {grows: 2 * self.traced[grows] + 1, shrinks: max(self.traced[shrinks] // 2, 1)}
+                if self.price.affordable(sizes):
+                    found, inputs = self.ask.sizes(sizes, 0, why="the forward compares the two sizes")
+                    if found.kind == "wrong" and not any(self._is_wrong(dim) for dim in dims):
+                        self.together.append(Factor(worded(sizes), inputs, found, sizes))
 
     # What is known
 

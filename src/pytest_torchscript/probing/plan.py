@@ -41,7 +41,7 @@ def grid(size: int, limit: int | None = None) -> list[int]:
 
 def _smaller(size: int) -> int:
     """About a half, and odd: at 16 it is 7."""
-    smaller = size // 2 - 1 if size >= 4 else size - 1
+    smaller = size // 2 - 1 if size >= 4 else max(size - 1, 1)
     return smaller - (1 - smaller % 2 if smaller > 1 else 0)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
+
 from ..cell import Cell
 from ..nested import tensors
 from ..subject.inputs import Dims, has_axes
@@ -50,13 +52,22 @@ def related(cell: Cell, dims: Dims, dim: str, guessed: set[str]) -> Iterator[Rel
     moved = list(_moved(cell, dims, dim, size))
     if moved:
         yield Related(_without(_with(dims, [(path, axis) for path, _, axis in moved], dim), moved), (), f"{dim} lies elsewhere")
-    following = [(path, axis, relation) for path, axis, length in free if (relation := _relation(dim, size, length))]
-    if following:
+    by_path = dict(tensors(cell.inputs))
+    apart = [entry for entry in free if dim not in dims.axes.get(entry[0], {}).values()]
+    for group in ([entry for entry in apart if _is_index(entry[0], by_path[entry[0]])], apart):
+        following = [(path, axis, relation) for path, axis, length in group if (relation := _relation(dim, size, length))]
+        if not following:
+            continue
         axes = {path: dict(named) for path, named in dims.axes.items()}
         for path, axis, relation in following:
             axes.setdefault(path, {})[axis] = relation.name
         relations = tuple(dict.fromkeys(relation for _, _, relation in following))
         yield Related(Dims(axes), relations, f"the sizes of other axes follow from {dim}")
+
+
+def _is_index(path: str, tensor: torch.Tensor) -> bool:
+    """Whether an input counts or masks the positions of others: such sizes follow from theirs."""
+    return "mask" in path or not tensor.is_floating_point()
 
 
 def _free(cell: Cell, dims: Dims, guessed: set[str]) -> Iterator[tuple[str, int, int]]:

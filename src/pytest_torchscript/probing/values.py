@@ -202,13 +202,16 @@ def _alike(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant
 def _directed(cell: Cell, observed: Mapping[str, torch.Tensor], guards: list[Conversion]) -> Iterator[Variant]:
     """Values around the numbers that the forward compares its inputs with, as the trace shows them."""
     numbers = sorted({number for guard in guards for number in guard.thresholds})[:_MOST_NUMBERS]
-    floats = [tensor for tensor in observed.values() if tensor.is_floating_point() and tensor.numel() and is_plain(tensor)]
-    largest = max((float(tensor.abs().max()) for tensor in floats), default=0.0)
+    floats = [path for path, tensor in observed.items() if tensor.is_floating_point() and tensor.numel() and is_plain(tensor)]
+    largest = max((float(observed[path].abs().max()) for path in floats), default=0.0)
     for number in numbers:
         if largest and number:
             # Just above, far above and just below: few values exceed the threshold in one case, and all of them in another.
             for factor in (1.05, 2.0, -2.0, 0.95):
                 yield f"floats scaled around {number:g}", cell.fresh.scaled(cell.inputs, factor * abs(number) / largest)
+        for path in floats if len(floats) > 1 and number else ():
+            scale = 1.2 * abs(number) / max(float(observed[path].abs().max()), 1e-6)
+            yield f"{path} alone scaled to {number:g}", cell.fresh.scaled(cell.inputs, scale, only=path)
         if largest:
             for offset in (number + largest, number - largest):
                 yield f"floats moved to {offset:g}", cell.fresh.moved(cell.inputs, offset)

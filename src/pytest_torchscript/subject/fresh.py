@@ -173,7 +173,7 @@ class FreshValues:
             tensor = tensor.clone()
             low, high = self.range_of(path, tensor)
             wanted = only in (None, path) and self.is_plain_integer(path, tensor)
-            if wanted and tensor.ndim and tensor.numel() and low <= number < high:
+            if wanted and tensor.ndim and tensor.numel() and (path not in self.ranges or low <= number < high):
                 index: Any = {"first": 0, "last": -1, "middle": tensor.shape[-1] // 2, "every": slice(None)}[place]
                 tensor[..., index] = number
             return tensor
@@ -196,12 +196,14 @@ class FreshValues:
         """Whether an input holds integers that are no mask."""
         return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool or path == self.mask)
 
-    def scaled(self, inputs: Mapping[str, Any], factor: float) -> dict[str, Any]:
-        """The inputs with every float tensor but the mask multiplied by ``factor``."""
-        return mapped(
-            inputs,
-            lambda path, tensor: tensor * factor if tensor.is_floating_point() and path != self.mask else tensor.clone(),
-        )
+    def scaled(self, inputs: Mapping[str, Any], factor: float, only: str | None = None) -> dict[str, Any]:
+        """The inputs with every float tensor but the mask multiplied by ``factor``, or ``only`` one of them."""
+
+        def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
+            wanted = only in (None, path) and tensor.is_floating_point() and path != self.mask
+            return tensor * factor if wanted else tensor.clone()
+
+        return mapped(inputs, change)
 
     def redrawn(self, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Every input but masks redrawn."""
