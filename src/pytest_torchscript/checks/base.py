@@ -28,9 +28,9 @@ class Evidence:
     From ``eager``: ``expected``, the outputs at the traced inputs, None before the model has run; ``random``, whether two runs
     from the same state differ; ``refused``, whether the model raised, so that there are no outputs. From ``trace``: ``traced``.
     From ``equivalence``: ``equal``, whether the trace gives ``expected`` as well, and ``trace_writes``, the parameters that a
-    run of the program changes, None where none ran. From ``values``, or ``shapes`` where the marker skips it: ``explored``, what
-    the probes found. From ``shapes``: ``dims``, the class of each dim. From ``roundtrip``: ``loaded``, the program after save
-    and load.
+    run of the program changes, None where none ran. From ``values``, or ``shapes`` where the marker skips it: ``explored``,
+    what the probes found. From ``shapes``: ``dims``, the class of each dim. From ``roundtrip``: ``loaded``, the program after
+    save and load.
     """
 
     expected: Any = None
