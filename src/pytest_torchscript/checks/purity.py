@@ -46,7 +46,7 @@ class Purity(Check):
         findings += [_written_state(cell, "parameter", name, line) for name, line in lines_of(cell, survey.parameters)]
         findings += [_written_state(cell, "buffer", name, line) for name, line in lines_of(cell, survey.buffers)]
         if not findings and not evidence.random:
-            # Plain attributes are no failure in themselves: many models keep an attention map there for their users.
+            # A written attribute is no failure by itself: many models keep an attention map there for their users.
             findings += _history(cell, evidence) if survey.attributes else []
             findings = findings or _by_observed_call(cell, evidence)
         if findings:
@@ -89,7 +89,7 @@ def _written_state(cell: Cell, kind: str, name: str, line: source.Line | None) -
 
 
 def _history(cell: Cell, evidence: Evidence) -> list[Finding]:
-    """Whether the answer to one input depends on another having been asked before."""
+    """A finding where the outputs for one input depend on an earlier call with another input."""
     message = _dependence(cell, evidence)
     return [] if message is None else [_by_attributes(cell, message, lines_of(cell, cell.survey.attributes))]
 
@@ -99,7 +99,7 @@ def _dependence(cell: Cell, evidence: Evidence) -> str | None:
     for label, inputs in _others(cell, evidence):
         try:
             fresh = cell.eager(inputs)
-        except Exception:  # noqa: BLE001, S112 - eager refuses this input anyway
+        except Exception:  # noqa: BLE001, S112 - an input that eager refuses is outside the model's domain
             continue
         if nan_free(fresh):
             asked.append((label, inputs, fresh))
@@ -108,7 +108,7 @@ def _dependence(cell: Cell, evidence: Evidence) -> str | None:
         for label, inputs, fresh in asked:
             try:
                 later = cell.eager(inputs, restore=False)
-            except Exception as error:  # noqa: BLE001 - accepted when asked first, refused when asked second
+            except Exception as error:  # noqa: BLE001 - eager accepted this input before, so the error is the finding
                 return f"{label} is refused after another call, though accepted before: {cell.failure(error).message}"
             mismatches = cell.compare(later, fresh)
             if mismatches:
@@ -117,7 +117,7 @@ def _dependence(cell: Cell, evidence: Evidence) -> str | None:
 
 
 def _by_observed_call(cell: Cell, evidence: Evidence) -> list[Finding]:
-    """Whether the answer depends on what the observed call left in the model."""
+    """Findings where the outputs depend on what the observed call left in the model."""
     effects = cell.call.effects
     if effects is None or effects.before.model is not cell.model:
         return []
@@ -154,7 +154,7 @@ def _others(cell: Cell, evidence: Evidence) -> list[tuple[str, Mapping[str, Any]
     """Another input of the same shape, and one with every dim at another size."""
     others: list[tuple[str, Mapping[str, Any]]] = [("another input", cell.fresh.redrawn(cell.inputs, seed=7))]
     tried: list[Mapping[str, int]] = [{}]
-    # Both, for eager may refuse another size of an axis that is only a guess.
+    # Both kinds of dims are tried, since eager may refuse another size of a guessed axis.
     for dims in (cell.dims, probed_dims(cell, evidence.conversions)):
         sizes = {
             dim: size + 1 if size < cell.limits.get(dim, size + 1) else max(size - 1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from .base import Check, Evidence, Found
 __all__ = ["Shapes"]
 
 _MOST_SIZES = 3
-_ALLOWED = {"safe": {"equal", "raises"}, "dynamic": {"equal"}, "fixed": {"raises"}}
+_ALLOWED: Mapping[str, Collection[str]] = {"safe": ("equal", "raises"), "dynamic": ("equal",), "fixed": ("raises",)}
 
 
 class Shapes(Check):

@@ -31,7 +31,7 @@ class Explored:
     ``failing`` are values for which the trace is wrong, or refuses what eager accepts; ``equal`` and ``outside`` count the
     other values. ``probes`` holds, by dim, the probe of each size, ``inputs`` what was given to those that disagree.
     ``together`` are sizes that disagree only together. ``overwritten`` holds, by the path of an input, the first probe in which
-    eager wrote to it. ``axes`` has a word on every axis, ``records`` every probe.
+    eager wrote to it. ``axes`` holds the state of every axis, ``records`` every probe.
     """
 
     failing: tuple[Factor, ...] = ()
@@ -66,12 +66,17 @@ def state_of(dim: str, probes: Mapping[int, Probe], together: Iterable[Factor]) 
         return "unsafe"
     kinds = {size: found.kind for size, found in probes.items()}
     if kinds.get(1) == "equal" and len(kinds) > 1 and {kind for size, kind in kinds.items() if size > 1} == {"outside"}:
-        # A size of 1 is broadcast: eager takes no other size that would show whether the dim varies.
+        # A size of 1 is broadcast, and eager accepts no other size: nothing shows whether the dim varies.
         return "untested"
     return classify(kinds)
 
 
-_WORDS = {"equal": "right at", "raises": "the trace refuses", "wrong": "wrong at", "outside": "eager refused"}
+_WORDS: Mapping[str, str] = {
+    "equal": "right at",
+    "raises": "the trace refuses",
+    "wrong": "wrong at",
+    "outside": "eager refused",
+}
 
 
 def tried(traced: int, probes: Mapping[int, Probe]) -> str:
