@@ -19,7 +19,10 @@ from .tracing.conversions import Conversion
 from .tracing.program import produced_at
 from .tracing.trace import Traced, quiet
 
-__all__ = ["advice", "caused", "causes_at", "lines_of", "not_carried_out", "produced", "warned", "written_at"]
+__all__ = ["COMPUTED", "advice", "caused", "causes_at", "lines_of", "not_carried_out", "produced", "warned", "written_at"]
+
+COMPUTED = "computed at"
+"""How a cause names a line that only computed what differs; the reason may be elsewhere."""
 
 _MOST_CAUSES = 3
 _MOST_LINES = 4
@@ -95,7 +98,7 @@ def produced(traced: Traced, outputs: Any, path: str) -> list[Cause]:
     if path not in paths:
         return []
     line = produced_at(traced.module, paths.index(path), len(paths))
-    return [Cause(line, "computed at")] if line else []
+    return [Cause(line, COMPUTED)] if line else []
 
 
 def not_carried_out(cell: Cell, error: BaseException) -> Finding:

@@ -29,8 +29,9 @@ class Evidence:
     from the same state differ; ``refused``, whether the model raised, so that there are no outputs. From ``trace``: ``traced``.
     From ``equivalence``: ``equal``, whether the trace gives ``expected`` as well, and ``trace_writes``, the parameters that a
     run of the program changes, None where none ran. From ``values``, or ``shapes`` where the marker skips it: ``explored``,
-    what the probes found. From ``shapes``: ``dims``, the class of each dim. From ``roundtrip``: ``loaded``, the program after
-    save and load.
+    what the probes found. From ``values``: ``value_lines``, the lines that make the trace wrong for other values, as
+    ``(absolute file, line)``. From ``shapes``: ``dims``, the class of each dim. From ``roundtrip``: ``loaded``, the program
+    after save and load. From ``weights``: ``overwritten``, the parameters that it found overwritten.
     """
 
     expected: Any = None
@@ -40,8 +41,10 @@ class Evidence:
     equal: bool = False
     trace_writes: tuple[str, ...] | None = None
     explored: Explored | None = None
+    value_lines: frozenset[tuple[str, int]] = frozenset()
     dims: Mapping[str, str] = field(default_factory=dict)
     loaded: Any = None
+    overwritten: frozenset[str] = frozenset()
 
     def only(self, names: Iterable[str]) -> Evidence:
         """This evidence with the named fields only; the others have their defaults."""

@@ -31,7 +31,7 @@ class Purity(Check):
     """Calls change neither the inputs nor the model's own state, so the answer does not depend on call history."""
 
     name = "purity"
-    reads = frozenset({"random", "refused", "traced", "explored"})
+    reads = frozenset({"random", "refused", "traced", "explored", "overwritten"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         if evidence.refused:
@@ -43,9 +43,11 @@ class Purity(Check):
         if not writes and survey.touched:
             writes = _reached(cell)
         findings = [_overwritten_input(cell, path, inputs) for path, inputs in writes.items()]
-        findings += [_written_state(cell, "parameter", name, line) for name, line in lines_of(cell, survey.parameters)]
+        # One fault, one verdict: `weights` has named the others.
+        parameters = [name for name in survey.parameters if name not in evidence.overwritten]
+        findings += [_written_state(cell, "parameter", name, line) for name, line in lines_of(cell, parameters)]
         findings += [_written_state(cell, "buffer", name, line) for name, line in lines_of(cell, survey.buffers)]
-        if not findings and not evidence.random:
+        if not findings and not evidence.random and not evidence.overwritten:
             # A written attribute is no failure by itself: many models keep an attention map there for their users.
             findings += _history(cell, evidence) if survey.attributes else []
             findings = findings or _by_observed_call(cell, evidence)

@@ -26,6 +26,7 @@ class Weights(Check):
     name = "weights"
     requires = frozenset({"eager", "trace", "roundtrip"})
     reads = frozenset({"traced", "trace_writes", "loaded"})
+    gives = frozenset({"overwritten"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         state = None if evidence.loaded is None else evidence.loaded.state
@@ -43,7 +44,8 @@ class Weights(Check):
             metrics["untied_by_flag"] = untied
         overwritten = _overwritten(cell, evidence)
         if overwritten:
-            return self.failed(Verdict.WEIGHTS_CHANGED, *overwritten, **metrics)
+            gives = {"overwritten": frozenset(finding.path for finding in overwritten)}
+            return self.failed(Verdict.WEIGHTS_CHANGED, *overwritten, gives=gives, **metrics)
         notes = [_about(cell, tie) for tie in ties if tie["kept"] is not None]
         notes += [cell.finding(note.message, path=note.path, hint=note.hint) for note in (flag.notes if flag else ())]
         return self.passed(notes, **metrics)
