@@ -57,7 +57,10 @@ def caused(
     """
     found = list(findings)
     if verdict is not None and causes:
-        hint = advice(cell, verdict, lines=[cause.line for cause in causes], conversions=conversions) or hint
+        # Only the message says that a number became a tensor; for the other verdicts the line says more than the message.
+        error = found[0].message if verdict is Verdict.NOT_EQUIVALENT else ""
+        lines = [cause.line for cause in causes]
+        hint = advice(cell, verdict, error=error, lines=lines, conversions=conversions) or hint
     hint += also
     if not causes:
         return (replace(found[0], hint=found[0].hint or hint), *found[1:])
