@@ -73,10 +73,7 @@ def caused(
         hint=found[0].hint or hint,
         details={**found[0].details, **({"cause": first.detail} if first.detail else {})},
     )
-    more = [
-        cell.finding(cause.detail or "the same specialisation", line=cause.line, where=cause.where)
-        for cause in others[: _MOST_CAUSES - 1]
-    ]
+    more = [cell.finding(cause.sentence, line=cause.line, where=cause.where) for cause in others[: _MOST_CAUSES - 1]]
     return (head, *found[1:], *more)
 
 
