@@ -20,7 +20,7 @@ from .lines import LineLog, branch
 
 __all__ = ["Cause", "specialisation"]
 
-_WORDS = {
+_WORDS: Mapping[str, str] = {
     "bool": "decided at",
     "int": "baked at",
     "float": "baked at",
