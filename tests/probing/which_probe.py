@@ -20,6 +20,7 @@ import torch
 from pytest_torchscript import gate
 from pytest_torchscript.probing import asking, axes, explore, plan, relations, values
 from pytest_torchscript.spec import GateSpec, parse_arguments
+from pytest_torchscript.subject.inputs import with_guessed_axes
 
 from ..corpus import BROKEN, KNOWN_MISSES, SIZES, UNSTABLE, VALUES, Case
 
@@ -94,7 +95,7 @@ class Plan:
         kept = tuple(way for way in values.JOINT if self.keeps(JOINT[way.name]))
         yield values, "JOINT", kept
         telling = [way for way in kept if way.name != "zeros and least values"]
-        yield values, "TELLING", len(telling)
+        yield values, "THAT_SHOW_SIZES", len(telling)
         single, candidates = values.single, asking.Asking._candidates
 
         def fewer(*args: Any) -> Iterator[values.Variant]:
@@ -185,7 +186,7 @@ class Plan:
             caches = found if not found or self.keeps("axes of caches") else []
             return [*(more if not more or self.keeps("axes whose size the forward reads") else []), *caches]
 
-        guess = axes.with_guessed_axes
+        guess = with_guessed_axes
         yield axes, "_read_by_python", read_by_python
         yield (
             axes,
