@@ -151,7 +151,7 @@ def deselect_in_worker(run: Run) -> None:
 
 
 def fail_to_collect(run: Run) -> None:
-    report: Any = SimpleNamespace(passed=False)
+    report: Any = SimpleNamespace(passed=False, failed=True, nodeid="test_it.py")
     run.results.pytest_collectreport(report)
 
 

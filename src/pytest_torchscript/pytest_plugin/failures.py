@@ -48,7 +48,7 @@ def show(report: pytest.TestReport, error: BaseException, root: Path) -> None:
     crash.path, crash.lineno = _place(error.gates, report, root)
     crash.message = str(error.msg)
     place = copy.copy(crash)
-    place.path = _short(crash.path)
+    place.path, place.message = _short(crash.path), crash.message.partition(" at ")[0]
     entries[-1].lines, entries[-1].reprfileloc = text.splitlines(), place
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ..naming import default_id
 from ..result import GateResult, Outcome
 from . import handover, reporting
 from .gatekeeper import GATES_BY_ID
@@ -23,6 +24,9 @@ class Results:
         self._config = config
         self._settings = settings
         self._gates: dict[tuple[str, str], GateResult] = {}
+        self._reporters: dict[tuple[str, str], str] = {}
+        self._running: dict[str, None] = {}
+        self._uncollected: set[str] = set()
         self._problems: list[str] = []
         self._crashed: dict[str, str] = {}
         self._collected: dict[str, str] = {}
@@ -35,14 +39,25 @@ class Results:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         for data in handover.attached(report, "gates"):
-            result = GateResult.from_json(data)
-            # A test that is run again replaces what it found before.
-            self._gates[result.nodeid, result.id] = result
+            self._add(GateResult.from_json(data), report.nodeid)
         self._collected.update(dict.fromkeys(handover.attached(report, "ids"), report.nodeid))
         self._discovered += handover.attached(report, "discovered")
         if str(report.when) == "???" and report.failed:
             # xdist's word for a test in which the worker died.
             self._crashed[report.nodeid] = str(report.longrepr)
+
+    def _add(self, result: GateResult, reporter: str) -> None:
+        """Take over a result. A test that is run again replaces what it found; of pytest-repeat's runs, a failing one stays."""
+        key = result.nodeid, result.id
+        known = self._gates.get(key)
+        if known is None or not known.failed or self._reporters[key] == reporter:
+            self._gates[key], self._reporters[key] = result, reporter
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._running[nodeid] = None
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._running.pop(nodeid, None)
 
     def pytest_deselected(self) -> None:
         self._filtered = True
@@ -50,6 +65,8 @@ class Results:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         # A module that cannot be collected, or skips itself, is kept from running: its gates are not lost.
         self._filtered = self._filtered or not report.passed
+        if report.failed and report.nodeid:
+            self._uncollected.add(report.nodeid)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -70,11 +87,13 @@ class Results:
             return
         here: dict[str, str] = self._config.stash.get(GATES_BY_ID, {})
         self._collected.update(here)
-        if not self._problems:
+        stopped_early = getattr(session, "exitstatus", 0) in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR)
+        if not self._problems and not stopped_early:
             self._add_crashed()
+            self._add_unfinished()
             self._stale = self._find_stale(session)
             self._written, self._problems = reporting.write_reports(
-                self._config, self._settings, list(self._gates.values()), stale=self._stale
+                self._config, self._settings, list(self._gates.values()), stale=self._stale, discovered=self._discovered
             )
         if self._problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -86,7 +105,7 @@ class Results:
         record = self._settings.baseline_path.name
         reporting.show_gates(terminalreporter, gates, stale=self._stale, baseline=record)
         if self._settings.discover:
-            reporting.show_discovered(terminalreporter, self._discovered, with_conftest=self._settings.discover == "write")
+            reporting.show_discovered(terminalreporter, self._discovered, self._settings)
         reporting.show_end(terminalreporter, problems=self._problems, written=self._written)
         reporting.annotate(terminalreporter, gates, stale=self._stale, config=self._config)
 
@@ -98,6 +117,24 @@ class Results:
                 reason = self._crashed[nodeid].splitlines()[0]
                 gate = GateResult(id=id, nodeid=nodeid, outcome=Outcome.CRASHED, reason=reason)
                 self._gates[nodeid, id] = self._settings.judged(gate)
+
+    def _add_unfinished(self) -> None:
+        """Add a gate for each that the end of the run cut off, and for each module with gates that cannot be collected."""
+        done = {nodeid for nodeid, _ in self._gates}
+        why = "the run was stopped while its test ran"
+        unfinished = {id: (n, why) for id, n in self._collected.items() if n in self._running and n not in done}
+        for nodeid in sorted(self._uncollected):
+            if self._mentions_gates(nodeid):
+                unfinished[default_id(nodeid)] = nodeid, "the module could not be collected, and none of its gates ran"
+        for id, (nodeid, reason) in unfinished.items():
+            self._gates[nodeid, id] = self._settings.judged(GateResult.not_judged(id, nodeid, reason))
+
+    def _mentions_gates(self, nodeid: str) -> bool:
+        """Whether a module that cannot be imported would have had gates, as far as its text and the baseline say."""
+        recorded = self._settings.baseline.entries if self._settings.baseline else {}
+        file = self._config.rootpath / nodeid.partition("::")[0]
+        said = file.is_file() and b"torchscript" in file.read_bytes()
+        return said or any(id.startswith(default_id(nodeid)) for id in recorded)
 
     def _find_stale(self, session: pytest.Session) -> list[str]:
         """The recorded gates that no test of a complete run asks for."""
