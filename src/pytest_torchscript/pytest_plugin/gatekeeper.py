@@ -42,6 +42,7 @@ class Gatekeeper:
         self._settings = settings
         self._names = GateNames()
         self._failed_inside: set[str] = set()
+        self._progress = handover.Progress(config)
         self._targets = Targets()
         self._defaults = settings.defaults
 
@@ -156,7 +157,7 @@ class Gatekeeper:
                 found.extend(self._settings.judged(result) for result in self._gate(item, request, body))
             except BaseException as error:
                 # A fixture that skips, a timeout, an exit: the test ends so, and the report says why.
-                found.append(self._settings.judged(cut_off(request, nodeid_of(item), error)))
+                found.append(self._settings.judged(cut_off(request, nodeid_of(item), error, self._progress.check)))
                 raise
         failing = [result for result in found if result.failed]
         if failing:
@@ -177,15 +178,25 @@ class Gatekeeper:
             if len(models) > 1:
                 name = _free_name(f"{name}-{slug(type(subject.model).__name__)}", taken)
             if isinstance(subject, UnfitModel):
-                yield unfit(subject, name, nodeid_of(item), inherited=request.inherited)
+                yield unfit(subject, request.spec, name, nodeid_of(item), inherited=request.inherited)
             else:
                 yield self._judged(item, subject, request.spec, name)
 
     def _judged(self, item: pytest.Item, subject: Any, spec: GateSpec, name: str) -> GateResult:
         from .. import gate
 
-        root = str(self._config.rootpath)
-        return gate.judge(subject, spec, id=name, nodeid=nodeid_of(item), root=root, targets=self._targets)
+        self._progress("eager")
+        result = gate.judge(
+            subject,
+            spec,
+            id=name,
+            nodeid=nodeid_of(item),
+            root=str(self._config.rootpath),
+            targets=self._targets,
+            progress=self._progress,
+        )
+        self._progress("")
+        return result
 
     def _discovering(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Run an unmarked test, and note what the marker would make of it; the test's own outcome stands."""
@@ -247,7 +258,7 @@ class Gatekeeper:
         with body.suspended() if body else nullcontext():
             subject = explicit_subject(item, model, inputs, body)
             if isinstance(subject, UnfitModel):
-                return unfit(subject, name, nodeid_of(item), inherited=False)
+                return unfit(subject, spec, name, nodeid_of(item), inherited=False)
             return self._judged(item, subject, spec, name)
 
     # Reporting

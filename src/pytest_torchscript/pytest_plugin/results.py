@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -34,6 +36,7 @@ class Results:
         self._stale: list[str] = []
         self._discovered: list[dict[str, str]] = []
         self._written: list[Path] = []
+        self._folder: TemporaryDirectory[str] | None = None
 
     # Gathering
 
@@ -44,7 +47,7 @@ class Results:
         self._discovered += handover.attached(report, "discovered")
         if str(report.when) == "???" and report.failed:
             # xdist's word for a test in which the worker died.
-            self._crashed[report.nodeid] = str(report.longrepr)
+            self._crashed[report.nodeid] = _last_words(report)
 
     def _add(self, result: GateResult, reporter: str) -> None:
         """Take over a result. A test that is run again replaces what it found; of pytest-repeat's runs, a failing one stays."""
@@ -78,6 +81,17 @@ class Results:
             self._problems.append(problem)
         self._collected.update(json.loads(output.get(handover.COLLECTED, "{}")))
         self._filtered = self._filtered or bool(output.get(handover.FILTERED))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give an xdist worker a file for its progress."""
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="pytest-torchscript-")
+        node.workerinput[handover.PROGRESS] = str(Path(self._folder.name, str(node.gateway.id)))
+
+    def pytest_unconfigure(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
 
     # The end of the run
 
@@ -114,7 +128,7 @@ class Results:
         done = {nodeid for nodeid, _ in self._gates}
         for id, nodeid in self._collected.items():
             if nodeid in self._crashed and nodeid not in done:
-                reason = self._crashed[nodeid].splitlines()[0]
+                reason = f"{self._crashed[nodeid]}; reproduce it with: pytest {shlex.quote(nodeid)}"
                 gate = GateResult(id=id, nodeid=nodeid, outcome=Outcome.CRASHED, reason=reason)
                 self._gates[nodeid, id] = self._settings.judged(gate)
 
@@ -156,3 +170,16 @@ class Results:
             for arg in self._config.args
         )
         return not (self._filtered or chosen or stopped or named or getattr(option, "lf", False))
+
+
+def _last_words(report: pytest.TestReport) -> str:
+    """What is known of a worker that died: what xdist says, and the check that was under way."""
+    said = str(report.longrepr).splitlines()[0]
+    file = getattr(getattr(report, "node", None), "workerinput", {}).get(handover.PROGRESS)
+    try:
+        check = Path(file).read_text(encoding="utf-8") if file else None
+    except OSError:
+        check = ""
+    if check is None:
+        return said
+    return f"{said} {f'in the check {check} of its gate' if check else 'in the test itself, outside of its gate'}"

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from .. import gate
 from ..result import GateResult, Outcome, Verdict
+from ..spec import GateSpec
 from .body import is_skip
 from .markers import Request
 from .subjects import UnfitModel
@@ -14,25 +16,34 @@ from .subjects import UnfitModel
 __all__ = ["cut_off", "torn_down", "unfit"]
 
 
-def unfit(subject: UnfitModel, id: str, nodeid: str, *, inherited: bool) -> GateResult:
-    """The result of a gate without a model or without inputs: a mistake is an error under any marker."""
-    make = GateResult.without_model if subject.verdict is Verdict.NO_MODEL else GateResult.without_inputs
-    return make(id, nodeid, subject.reason, inherited=inherited and not subject.mistake)
+def unfit(subject: UnfitModel, spec: GateSpec, id: str, nodeid: str, *, inherited: bool) -> GateResult:
+    """The result of a gate without a model or without inputs; it fails for a mistake, under any marker.
+
+    A test that does not use the model that its own marker names is one too.
+    """
+    no_model = subject.verdict is Verdict.NO_MODEL
+    if subject.mistake or (no_model and spec.model is not None and not inherited):
+        return GateResult.judged(id, nodeid, gate.refused(subject.reason, spec))
+    make = GateResult.without_model if no_model else GateResult.without_inputs
+    return make(id, nodeid, subject.reason, inherited=inherited)
 
 
-def cut_off(request: Request, nodeid: str, error: BaseException) -> GateResult:
-    """The result of a gate that an exception ended: a fixture that failed or skipped, a timeout."""
-    reason = f"the gate was cut off: {type(error).__name__}: {error}"
+def cut_off(request: Request, nodeid: str, error: BaseException, check: str = "") -> GateResult:
+    """The result of a gate that an exception ended: a fixture that failed or skipped, a timeout; ``check`` was under way."""
+    during = f" in the check {check}" if check else ""
+    reason = f"the gate was cut off{during}: {type(error).__name__}: {error}"
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
         return GateResult(id=request.id, nodeid=nodeid, outcome=Outcome.CRASHED, reason=reason)
     if is_skip(error):
         return GateResult(id=request.id, nodeid=nodeid, outcome=Outcome.SKIPPED, reason=reason)
+    if check:
+        return GateResult(id=request.id, nodeid=nodeid, outcome=Outcome.FAILED, reason=reason)
     return GateResult.not_judged(request.id, nodeid, reason)
 
 
-def torn_down(gate: GateResult) -> GateResult:
+def torn_down(result: GateResult) -> GateResult:
     """The result of a gate whose test failed in its teardown, after the gate; one that failed before has more to say."""
-    if gate.failed:
-        return gate
-    found = GateResult.not_judged(gate.id, gate.nodeid, "the test's teardown failed", gate.cells)
-    return replace(found, seconds=gate.seconds)
+    if result.failed:
+        return result
+    found = GateResult.not_judged(result.id, result.nodeid, "the test's teardown failed", result.cells)
+    return replace(found, seconds=result.seconds)
