@@ -6,7 +6,6 @@ import inspect
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -272,10 +271,13 @@ class Gatekeeper:
         if call.excinfo is not None and report.failed:
             failures.show(report, call.excinfo.value, self._config.rootpath)
         if report.when == "setup" and not report.passed:
-            self._not_run(item, "the test's setup", skipped=report.skipped and not expected)
+            not_to_run = call.excinfo is not None and isinstance(call.excinfo.value, pytest.xfail.Exception)
+            self._not_run(item, "the test's setup", skipped=report.skipped and (not_to_run or not expected))
         found = self._to_report(item, report)
         if expected:
-            found = [replace(r, outcome=Outcome.XFAILED) if r.outcome in _FAILURES else r for r in found]
+            from .unjudged import as_expected
+
+            found = list(map(as_expected, found))
         handover.attach(
             report,
             # Sent with the setup, so that they are known when the worker dies in the call.
@@ -298,9 +300,6 @@ class Gatekeeper:
             found, item.stash[_FOUND] = item.stash.get(_FOUND, []), []
         item.stash[_REPORTED] = found
         return found
-
-
-_FAILURES = (Outcome.FAILED, Outcome.ERROR)
 
 
 def _ids(item: pytest.Item) -> list[str]:

@@ -13,7 +13,7 @@ from .body import is_skip
 from .markers import Request
 from .subjects import UnfitModel
 
-__all__ = ["cut_off", "torn_down", "unfit"]
+__all__ = ["as_expected", "cut_off", "torn_down", "unfit"]
 
 
 def unfit(subject: UnfitModel, spec: GateSpec, id: str, nodeid: str, *, inherited: bool) -> GateResult:
@@ -39,6 +39,13 @@ def cut_off(request: Request, nodeid: str, error: BaseException, check: str = ""
     if check:
         return GateResult(id=request.id, nodeid=nodeid, outcome=Outcome.FAILED, reason=reason)
     return GateResult.not_judged(request.id, nodeid, reason)
+
+
+def as_expected(result: GateResult) -> GateResult:
+    """The result of a gate that failed where pytest's ``xfail`` expects a failure, of the gate or of the test itself."""
+    if result.verdict is Verdict.NOT_JUDGED:
+        return replace(result, outcome=Outcome.SKIPPED, verdict=None, reason=f"{result.reason}, as its xfail expects")
+    return replace(result, outcome=Outcome.XFAILED) if result.outcome in (Outcome.FAILED, Outcome.ERROR) else result
 
 
 def torn_down(result: GateResult) -> GateResult:

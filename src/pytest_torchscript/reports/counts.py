@@ -30,7 +30,7 @@ def sentence(document: Document) -> str:
 
 
 def _ending(gate: GateResult) -> str:
-    if gate.verdict is Verdict.NOT_JUDGED and gate.failed:
+    if gate.verdict is Verdict.NOT_JUDGED:
         return _NOT_JUDGED
     if gate.failed and gate.baseline in (State.REGRESSED.value, State.FIXED.value):
         return "regressed" if gate.baseline == State.REGRESSED.value else "fixed, still recorded"
