@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -87,11 +88,13 @@ def _modules_of(model: torch.nn.Module) -> list[str]:
 class Observer:
     """While :meth:`watching`, records the outermost module calls: the first one of each different model.
 
-    ``only`` records the outermost calls of one class instead, also inside other modules.
+    ``only`` records the outermost calls of one class instead, also inside other modules. ``bypassed`` are the classes of
+    models whose ``forward`` ran without a call of the model itself: their parts are called there, and are no candidates.
     """
 
     def __init__(self, only: type | None = None) -> None:
         self.calls: list[ObservedCall] = []
+        self.bypassed: dict[type, None] = {}
         self._only = only
         self._seen: set[tuple[Any, ...]] = set()
         self._local = threading.local()
@@ -153,6 +156,9 @@ class Observer:
         wanted = depth == 0 and is_candidate(module)
         if self._only is not None:
             wanted = isinstance(module, self._only) and not getattr(self._local, "inside", False)
+        if wanted and self._only is None and (whole := _bypassed()) is not None:
+            self.bypassed[type(whole)] = None
+            wanted = False
         if not wanted or _known(module, self._seen) or private.is_tracing():
             return self._unseen(call, args, kwargs)
         if not _readable(args, kwargs):
@@ -211,6 +217,18 @@ def _has_values(tensor: torch.Tensor) -> bool:
         # Other kinds of tensors have no numbers in Python, and are copied all the same.
         return "vmap" not in str(error)
     return True
+
+
+def _bypassed() -> torch.nn.Module | None:
+    """The candidate whose ``forward`` is running; it runs without a call of the model where no call is known further out."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_name == "forward":
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, torch.nn.Module) and is_candidate(owner):
+                return owner
+    return None
 
 
 def _known(model: torch.nn.Module, seen: set[tuple[Any, ...]]) -> bool:
