@@ -89,6 +89,23 @@ def test_an_operation_in_a_submodule_is_found() -> None:
     assert {(line.file, line.line)} == guilty_places((scatters,))
 
 
+def adds(x: Tensor) -> Tensor:
+    y = x.relu()
+    z = torch.add(x, True)  # guilty
+    return y * z
+
+
+def test_an_operation_that_the_traced_program_refuses_is_found() -> None:
+    """torch traces it, and finds no form of it when the program runs."""
+    model = Function(adds)
+    call = bind(model, (X,), {})
+    with pytest.raises(RuntimeError, match="We don't have an op for aten::add") as caught:
+        trace(model, call).module(X)
+    line = refused_operation(model, call, str(caught.value))
+    assert line is not None
+    assert {(line.file, line.line)} == guilty_places((adds,))
+
+
 def test_another_error_names_no_operation() -> None:
     """Only torch's words about an unknown form are read."""
     model = Function(scatters)

@@ -19,7 +19,8 @@ _NO_OVERLOAD = re.compile(r"We don't have an op for (?P<kind>[\w:]+) .*?Argument
 def refused_operation(model: torch.nn.Module, call: Call, error_text: str) -> source.Line | None:
     """The line that calls the operation named in torch's error; None where the error is another one, or no line is known.
 
-    Of several calls of the operation it is the first whose operands have the types that the error names.
+    The error may come from the trace, or from a program that was traced and refuses to run or to be loaded. Of several calls
+    of the operation it is the first whose operands have the types that the error names.
     """
     match = _NO_OVERLOAD.search(error_text)
     if match is None:
