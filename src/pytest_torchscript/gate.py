@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
@@ -33,6 +33,13 @@ from .targets import Target, Targets, built_in
 from .tracing import private
 
 __all__ = ["Subject", "bind", "call_of", "check_model", "described", "is_module", "is_module_class", "judge", "refused"]
+
+
+Progress = Callable[[str], None]
+
+
+def _silent(check: str) -> None:
+    """Tell nobody which check runs."""
 
 
 _OTHER_TORCH = "run the gate with another version of torch; nothing is said about the model"
@@ -103,10 +110,12 @@ def judge(
     nodeid: str = "",
     root: str | None = None,
     targets: Targets | None = None,
+    progress: Progress = _silent,
 ) -> GateResult:
     """Run every check in every cell. Leaves the process and the model as they were; see :func:`isolated`.
 
-    ``targets`` are those the spec may name; by default the built-in ones.
+    ``targets`` are those the spec may name; by default the built-in ones. ``progress`` is given the name of each check before
+    it runs, so that it is known where the process died.
     """
     started = time.perf_counter()
     targets = targets or built_in()
@@ -115,14 +124,14 @@ def judge(
         private.require()
         with isolated(), subject.call.surrounded() if subject.call else contextlib.nullcontext():
             sizes = itertools.product(spec.batch_size or (None,), spec.seq_len or (None,))
-            by_size = [_cells(model, subject.call, spec, targets, batch, seq, root) for batch, seq in sizes]
+            by_size = [_cells(model, subject.call, spec, targets, batch, seq, root, progress) for batch, seq in sizes]
             # All sizes of one target after the other, as the contract lists them.
             cells = with_buckets(tuple(cell for of_target in zip(*by_size, strict=True) for cell in of_target))
     except SubjectError as error:
         cells = refused(str(error), spec)
     except Unavailable as error:
         cells = refused(str(error), spec, hint=_OTHER_TORCH, verdict=Verdict.UNAVAILABLE)
-    except Exception as error:  # noqa: BLE001 - one model that nobody foresaw must not end the run
+    except Exception as error:  # noqa: BLE001 - an error in judging one model must not end the run
         message = f"{type(subject.model).__name__} could not be judged: {root_cause(error)}"
         cells = refused(message, spec, hint="report the model to pytest-torchscript")
     return GateResult.judged(id, nodeid, cells, time.perf_counter() - started)
@@ -136,17 +145,19 @@ def _cells(
     batch: int | None,
     seq: int | None,
     root: str | None,
+    progress: Progress,
 ) -> tuple[CellResult, ...]:
-    """The cells of all targets at one size. What does not depend on the target is judged once, for all of them."""
+    """The cells of all targets at one size. The checks that do not depend on the target run once, for all of them."""
     wanted = [targets.by_name[name] for name in spec.target]
     excused = {name: reason for name, reason in wanted[0].excuses.items() if all(name in t.excuses for t in wanted)}
     with prepared(model, call, spec, batch=batch, seq=seq, root=root, left_out=excused) as cell:
-        evidence, results = _checked(cell, excused)
+        evidence, results = _checked(cell, excused, progress)
         sizes = cell.dims.sizes(cell.inputs)
         found = []
         for index, target in enumerate(wanted):
             known = evidence.without(_given_by(target.excuses))
             mine = [_for_target(result, target, cell.spec, first=index == 0) for result in results]
+            progress(f"target {target.name}")
             last = proved(cell, evidence, {result.name: result for result in mine}, target, targets)
             found.append(
                 CellResult(
@@ -163,11 +174,12 @@ def _cells(
     return tuple(found)
 
 
-def _checked(cell: Cell, excused: dict[str, str]) -> tuple[Evidence, list[CheckResult]]:
-    """Every check that does not depend on the target, each on the evidence of those before it."""
+def _checked(cell: Cell, excused: dict[str, str], progress: Progress) -> tuple[Evidence, list[CheckResult]]:
+    """The results of every check that does not depend on the target, each run on the evidence of those before it."""
     evidence = Evidence()
     results: list[CheckResult] = []
     for check in checks.ALL:
+        progress(check.name)
         statuses = {result.name: result.status for result in results}
         found = check.judge(cell, evidence, statuses, excuse=excused.get(check.name))
         evidence = replace(evidence, **found.gives)
@@ -176,7 +188,7 @@ def _checked(cell: Cell, excused: dict[str, str]) -> tuple[Evidence, list[CheckR
 
 
 def _for_target(result: CheckResult, target: Target, spec: GateSpec, *, first: bool) -> CheckResult:
-    """A result as one target shows it: what says nothing about it is skipped, and the time was spent once."""
+    """A result as one target shows it: skipped if the check says nothing about it. The time counts for the first target."""
     if result.name in target.excuses and result.name not in spec.skip:
         return CheckResult.skipped(result.name, target.excuses[result.name])
     return result if first else replace(result, seconds=0.0)
@@ -188,7 +200,7 @@ def _given_by(names: Collection[str]) -> frozenset[str]:
 
 
 def _or_nothing_ran(results: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
-    """A cell in which every check is skipped proves nothing, and fails."""
+    """The results, or a failure if every check is skipped: such a cell proves nothing."""
     if any(result.status is not Status.SKIPPED for result in results):
         return results
     first, *others = results

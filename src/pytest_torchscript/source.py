@@ -155,7 +155,7 @@ def parse_stack(text: str) -> list[Line]:
 
 
 # Wrappers around a forward that are never the cause: decorators of transformers and accelerate.
-_WRAPPERS = {"wrapper", "wrapped", "wrapped_func", "inner", "new_forward"}
+_WRAPPERS = ("wrapper", "wrapped", "wrapped_func", "inner", "new_forward")
 
 
 def innermost(stack: Iterable[Line]) -> Line | None:

@@ -21,7 +21,7 @@ from .lines import LineLog, branch
 
 __all__ = ["Cause", "specialisation"]
 
-_WORDS = {
+_WORDS: Mapping[str, str] = {
     "bool": "decided at",
     "int": "baked at",
     "float": "baked at",
@@ -37,7 +37,7 @@ _WORDS = {
 
 
 # What a line does that is one cause among others, in a sentence.
-_SENTENCES = {
+_SENTENCES: Mapping[str, str] = {
     "baked at": "a Python value is made on this line too",
     "unrolled at": "a loop is unrolled on this line too",
     "decided at": "a branch is decided on this line too",
