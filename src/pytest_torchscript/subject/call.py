@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -145,7 +145,7 @@ def replaced_call(owner: type, replacement: Callable[..., Any]) -> Iterator[None
 
 @contextlib.contextmanager
 def bound_call(
-    model: torch.nn.Module, arrange: Callable[[tuple[Any, ...]], tuple[list[Any], dict[str, Any]]]
+    model: torch.nn.Module, arrange: Callable[[tuple[Any, ...]], tuple[Sequence[Any], dict[str, Any]]]
 ) -> Iterator[None]:
     """While open, a model with a ``__call__`` of its own is called with what ``arrange`` makes of the values that are passed.
 
