@@ -10,8 +10,9 @@ from ...nested import tensors
 from ...result import Status
 from ..base import Unsupported
 from ..deployment import Deployment
+from ..tools import Probe, classify
 from .exporting import Attempt
-from .probing import FAST_PATH_HINT, Probe, classify, differs_by_fast_path, give, probe, sizes_to_try
+from .fast_path import FAST_PATH_HINT, differs_by_fast_path
 from .recording import input_shapes
 from .refusals import KEEP, reason_of
 
@@ -58,7 +59,7 @@ def _right_where_exported(deployment: Deployment, attempt: Attempt) -> bool:
     Raises:
         Unsupported: it refuses them.
     """
-    found = probe(deployment, attempt.module, deployment.inputs)
+    found = deployment.probe(attempt.run, deployment.inputs)
     if found.kind == "raises":
         deployment.metrics.update(exportable=False, refusal="does not run")
         raise Unsupported(
@@ -74,7 +75,7 @@ def _other_values(deployment: Deployment, attempt: Attempt) -> None:
         return
     tried = 0
     for name, inputs in deployment.variants():
-        found = probe(deployment, attempt.module, inputs)
+        found = deployment.probe(attempt.run, inputs)
         if found.kind == "wrong":
             message = f"the exported program is silently wrong for other values ({name})"
             _fail_wrong(deployment, attempt, message, found, inputs)
@@ -90,8 +91,8 @@ def _inputs(deployment: Deployment, attempt: Attempt, sizes: Mapping[str, int]) 
 
 
 def _probes_of(deployment: Deployment, attempt: Attempt, dim: str) -> dict[int, Probe]:
-    sizes = sizes_to_try(attempt.sizes[dim], deployment.limits.get(dim))
-    return {size: probe(deployment, attempt.module, _inputs(deployment, attempt, {dim: size})) for size in sizes}
+    sizes = deployment.sizes_around(dim, attempt.sizes[dim])
+    return {size: deployment.probe(attempt.run, _inputs(deployment, attempt, {dim: size})) for size in sizes}
 
 
 def _accepted(probes: Mapping[int, Probe]) -> int:
@@ -122,7 +123,7 @@ def _is_static(deployment: Deployment, attempt: Attempt, dim: str) -> bool:
 def _together(deployment: Deployment, attempt: Attempt, sizes: Mapping[str, int], classes: dict[str, str]) -> None:
     """Try all dynamic dims at another size at once."""
     inputs = _inputs(deployment, attempt, sizes)
-    found = probe(deployment, attempt.module, inputs)
+    found = deployment.probe(attempt.run, inputs)
     where = " and ".join(f"{dim} {size}" for dim, size in sizes.items())
     if found.kind == "wrong":
         classes.update(dict.fromkeys(sizes, "unsafe"))
@@ -205,7 +206,7 @@ def _fail_wrong(
     hint: str = _HIDDEN,
 ) -> None:
     mismatch = found.mismatches[0]
-    by_fast_path = differs_by_fast_path(deployment, inputs, give(attempt.module, inputs))
+    by_fast_path = differs_by_fast_path(deployment, inputs, attempt.run(inputs))
     deployment.fail(
         f"{message}: {mismatch.label} by {mismatch.text}",
         path=mismatch.path,

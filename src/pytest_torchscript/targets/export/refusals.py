@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from ... import source
-from ...diagnosis.error_text import root_cause
 from ..base import Unsupported
 from ..deployment import Deployment
+from ..tools import root_cause
 from .recording import scripted_part
 
 __all__ = ["KEEP", "reason_of", "refusal"]

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from . import declaring, export, graphs, process, tensors
 from .declaring import Name
-from .export import generated_sources, guard_location, modules_of_export, set_guard_location, tree_map
+from .export import (
+    SizeGuard,
+    forget_symbolic_operations,
+    generated_sources,
+    guard_location,
+    guards_on_sizes,
+    modules_of_export,
+    set_guard_location,
+    symbols_of_sizes,
+    tree_map,
+)
 from .graphs import graph_by_tracing, graph_under_way, inline, is_tracing, parse_schema, value_trace
 from .process import compilation_unit, function_modes, kept_executor, push_function_mode, script_enabled, scripted_as
 from .tensors import BUFFERS, REGISTRIES, buffers_of, default_tolerances, flop_counter, module_calls, version_of
@@ -22,15 +32,18 @@ __all__ = [
     "OBSERVER",
     "REGISTRIES",
     "Name",
+    "SizeGuard",
     "buffers_of",
     "compilation_unit",
     "default_tolerances",
     "flop_counter",
+    "forget_symbolic_operations",
     "function_modes",
     "generated_sources",
     "graph_by_tracing",
     "graph_under_way",
     "guard_location",
+    "guards_on_sizes",
     "inline",
     "is_tracing",
     "kept_executor",
@@ -42,6 +55,7 @@ __all__ = [
     "script_enabled",
     "scripted_as",
     "set_guard_location",
+    "symbols_of_sizes",
     "tree_map",
     "value_trace",
     "version_of",
