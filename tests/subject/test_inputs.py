@@ -148,10 +148,14 @@ def test_dims_without_an_input_leave_the_others() -> None:
         (zeros(x=(2, 64, 32, 24)), True, {"x": {0: B, 2: "height", 3: "width"}}),
         (zeros(x=(2, 3, 8, 32, 24)), True, {"x": {0: B, 2: "depth", 3: "height", 4: "width"}}),
         (zeros(x=(2, 400)), False, {"x": {0: B, 1: "time"}}),
-        (zeros(x=(2, 400), y=(2, 300)), False, {"x": {0: B}, "y": {0: B}}),
+        (zeros(x=(2, 400), y=(2, 300)), False, {"x": {0: B, 1: "time"}, "y": {0: B, 1: "time of y"}}),
         (zeros(x=(2, 3, 32, 24, torch.uint8)), True, {"x": {0: B}}),
         (zeros(x=(2, 3, 1, 24)), True, {"x": {0: B}}),
-        (zeros(x=(2, 3, 32, 24), y=(2, 3, 16, 24)), True, {"x": {0: B, 3: "width"}, "y": {0: B, 3: "width"}}),
+        (
+            zeros(x=(2, 3, 32, 24), y=(2, 3, 16, 24)),
+            True,
+            {"x": {0: B, 2: "height", 3: "width"}, "y": {0: B, 2: "height of y", 3: "width"}},
+        ),
         (zeros(x=(2, 16, 8), attn_mask=(2, 1, 16, 16)), True, {"x": {0: B, 1: S}, "attn_mask": {0: B, 2: S, 3: S}}),
     ],
     ids=["image", "channels", "convolved", "video", "signal", "two signals", "bytes", "a line", "two images", "mask"],
@@ -159,7 +163,7 @@ def test_dims_without_an_input_leave_the_others() -> None:
 def test_the_height_and_width_of_an_image_are_dims_on_request(
     inputs: Mapping[str, Any], convolves: bool, expected: dict[str, dict[int, str]]
 ) -> None:
-    """Floats of few channels, or of any where the model convolves; what differs from input to input does not vary."""
+    """Floats of few channels, or of any where the model convolves; a size of its own has a name of its own."""
     dims = with_guessed_axes(inputs, infer_dims(inputs), convolves=convolves, signals=True)
     assert {path: dict(axes) for path, axes in dims.axes.items()} == expected
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ..cell import Cell
 from ..errors import Unavailable
 from ..explain import not_carried_out
-from ..probing.explore import Explored
+from ..probing.explored import Explored
 from ..result import CheckResult, Finding, Status, Verdict
 from ..tracing.conversions import Conversion
 from ..tracing.trace import Traced
@@ -27,15 +27,17 @@ class Evidence:
 
     From ``eager``: ``expected``, the outputs at the traced inputs, None until the model has answered; ``random``, whether two
     runs from the same state differ; ``refused``, whether there is no answer to work with. From ``trace``: ``traced``. From
-    ``equivalence``: ``trace_writes``, the parameters that a run of the program changes, None where none ran. From ``values``,
-    or ``shapes`` where the marker skips it: ``explored``, what the probes found. From ``shapes``: ``dims``, the class of each
-    dim. From ``roundtrip``: ``loaded``, the program after save and load.
+    ``equivalence``: ``equal``, whether the trace gives ``expected`` as well, and ``trace_writes``, the parameters that a run
+    of the program changes, None where none ran. From ``values``, or ``shapes`` where the marker skips it: ``explored``, what
+    the probes found. From ``shapes``: ``dims``, the class of each dim. From ``roundtrip``: ``loaded``, the program after save
+    and load.
     """
 
     expected: Any = None
     random: bool = False
     refused: bool = False
     traced: Traced | None = None
+    equal: bool = False
     trace_writes: tuple[str, ...] | None = None
     explored: Explored | None = None
     dims: Mapping[str, str] = field(default_factory=dict)

@@ -12,8 +12,9 @@ from ..explain import advice
 from ..nested import compare, map_tensors
 from ..result import Finding, Verdict
 from ..spec import Tolerance
-from ..tracing.execute import round_trip, run
+from ..tracing.execute import run
 from ..tracing.program import Pin, device_pins
+from ..tracing.saving import round_trip
 from .base import Check, Evidence, Found
 
 __all__ = ["Device"]

@@ -29,7 +29,7 @@ class Equivalence(Check):
     name = "equivalence"
     requires = frozenset({"eager", "trace"})
     reads = frozenset({"expected", "traced"})
-    gives = frozenset({"trace_writes"})
+    gives = frozenset({"equal", "trace_writes"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         expected = evidence.expected if evidence.expected is not None else cell.eager()
@@ -50,7 +50,7 @@ class Equivalence(Check):
             mismatches = cell.compare(actual, expected)
             if mismatches:
                 return self._differs(cell, evidence, mismatches, run)
-        return self.passed(gives=gives, runs=_RUNS)
+        return self.passed(gives={**gives, "equal": evidence.expected is not None}, runs=_RUNS)
 
     def _differs(self, cell: Cell, evidence: Evidence, mismatches: list[Mismatch], run: int) -> Found:
         which = "" if run == 1 else f" in run {run} (earlier runs were right)"

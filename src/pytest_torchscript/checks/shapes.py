@@ -10,7 +10,8 @@ from ..diagnosis.cause import Cause
 from ..diagnosis.merging import merged_dims
 from ..explain import caused, causes_at, produced, warned
 from ..nested import Mismatch
-from ..probing.explore import Explored, Factor, explored
+from ..probing.explore import explored
+from ..probing.explored import Explored, Factor
 from ..probing.run import Probe
 from ..probing.structure import explored_structure
 from ..result import Finding, Verdict

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..cell import Cell
 from ..explain import caused, causes_at, produced, warned
 from ..nested import tensors
-from ..probing.explore import Explored, explored
+from ..probing.explore import explored
+from ..probing.explored import Explored
 from ..result import Finding, Verdict
 from ..subject.inputs import is_plain
 from .base import Check, Evidence, Found

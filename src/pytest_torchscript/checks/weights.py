@@ -28,7 +28,7 @@ class Weights(Check):
     reads = frozenset({"traced", "trace_writes", "loaded"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
-        state = None if evidence.loaded is None else evidence.loaded.state_dict()
+        state = None if evidence.loaded is None else evidence.loaded.state
         ties = [_tie(cell, state, names) for names in _tied(cell.model)]
         cloned = sum(tie["bytes"] * (len(tie["names"]) - 1) for tie in ties if tie["kept"] is False)
         metrics: dict[str, Any] = {"tied": ties, "cloned_bytes": cloned}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from ..subject.inputs import BATCH, Dims
+from ..nested import tensors
+from ..subject.inputs import BATCH, Dims, has_axes
 from ..tracing.conversions import Conversion
 
-__all__ = ["LADDER", "about", "affordable", "directed", "grid", "ladder", "pairs", "rounds", "sizes_of"]
+__all__ = ["LADDER", "Price", "about", "alone", "directed", "grid", "ladder", "pairs", "rounds", "sizes_of"]
 
 # The largest probe beyond the usual ones, when the forward compares a size with a constant: as a size, and for batches.
 _FARTHEST = 2048
@@ -17,7 +19,7 @@ _MOST_DIRECTED = 6
 _FAR = 128
 _DEAREST = 6.0
 """A probe costs at most this multiple of the traced call, by the number of positions."""
-_SMALL, _SMALL_ALONE = 600, 2048
+_SMALL, _SMALL_ALONE = 600, 4096
 """So many positions are never too dear: of a joint probe, and of one dim alone, whose size the trace points to."""
 
 LADDER = ((2, 1), (1, 2), (3, 2), (4, 1), (1, 4), (3, 1))
@@ -39,7 +41,7 @@ def grid(size: int, limit: int | None = None) -> list[int]:
 
 def _smaller(size: int) -> int:
     """About a half, and odd: at 16 it is 7."""
-    smaller = size // 2 - 1 if size >= 4 else size - 1
+    smaller = size // 2 - 1 if size >= 4 else max(size - 1, 1)
     return smaller - (1 - smaller % 2 if smaller > 1 else 0)
 
 
@@ -51,8 +53,8 @@ def _larger(size: int, limit: int | None) -> int:
     return larger
 
 
-def _fitting(sizes: Iterable[int], size: int, limit: int | None) -> list[int]:
-    return [s for s in dict.fromkeys(sizes) if s >= 1 and s != size and (limit is None or s <= limit)]
+def _fitting(sizes: Iterable[int], size: int, limit: int | None, *, least: int = 1) -> list[int]:
+    return [s for s in dict.fromkeys(sizes) if s >= least and s != size and (limit is None or s <= limit)]
 
 
 def about(conversions: Iterable[Conversion], dims: Dims, dim: str) -> list[Conversion]:
@@ -81,17 +83,29 @@ def _positive(conversion: Conversion, dims: Dims) -> set[tuple[str, int]]:
 
 
 def sizes_of(
-    dim: str, sizes: Mapping[str, int], conversions: Sequence[Conversion], *, limit: int | None, thorough: bool = False
+    dim: str,
+    sizes: Mapping[str, int],
+    conversions: Sequence[Conversion],
+    *,
+    limit: int | None,
+    thorough: bool = False,
+    doubled: bool = False,
 ) -> list[int]:
-    """The sizes of ``dim`` to try, the most telling first; ``conversions`` are those :func:`about` it."""
+    """The sizes of ``dim`` to try, the most telling first; ``conversions`` are those :func:`about` it.
+
+    With ``doubled`` that is twice the traced size alone: inputs repeated as a whole keep their largest, least and mean value,
+    so that a forward that decides by values goes the same way whatever the values are.
+    """
     size = sizes[dim]
-    if thorough:
+    if doubled:
+        wanted = [2 * size]
+    elif thorough:
         wanted = [*grid(size, limit), 2 * size, size // 2, *directed(dim, sizes, conversions, limit=limit)]
     elif not conversions:
         wanted = [_larger(size, limit), _smaller(size)]
     else:
         wanted = [_larger(size, limit), _smaller(size), 1, *directed(dim, sizes, conversions, limit=limit)]
-    return _fitting(wanted, size, limit)
+    return _fitting(wanted, size, limit, least=0 if dim == BATCH else 1)
 
 
 def directed(dim: str, sizes: Mapping[str, int], conversions: Iterable[Conversion], *, limit: int | None) -> list[int]:
@@ -100,16 +114,24 @@ def directed(dim: str, sizes: Mapping[str, int], conversions: Iterable[Conversio
     farthest = min(limit or _FARTHEST, _FARTHEST_BATCH if dim == BATCH else max(_FARTHEST, 2 * size))
     wanted: list[float] = []
     far: list[int] = []
+    least = 1
     for conversion in conversions:
         if conversion.inside_torch:
             continue
+        if dim == BATCH and 0.0 in conversion.thresholds:
+            # The forward asks whether there is anything at all.
+            least = 0
         wanted += _around(conversion, size)
+        others = math.prod(sizes.values()) // size
+        if len(conversion.axes) > 1 and others > 1:
+            # A product of sizes is compared: the other side lies at its share.
+            wanted += [math.ceil(number / others) + 1 for number in conversion.thresholds]
         if conversion.kind != "bool" and dim != BATCH and not far:
             # A size that became a number can meet a table or a power of two anywhere: one size far off.
             others = math.prod(sizes.values()) // size
             far = [_FAR] if 2 * size + 1 < _FAR and _FAR * others <= _SMALL else []
     chosen = dict.fromkeys(int(other) for other in wanted)
-    fitting = [other for other in chosen if 1 <= other <= farthest and other != size]
+    fitting = [other for other in chosen if least <= other <= farthest and other != size]
     return [*fitting[:_MOST_DIRECTED], *(other for other in far if other <= farthest)]
 
 
@@ -148,24 +170,49 @@ def pairs(first: int, second: int) -> Iterator[tuple[int, int, str]]:
         yield first * 2, second // 2, "the same area"
 
 
-def affordable(sizes: Mapping[str, int], traced: Mapping[str, int]) -> bool:
-    """Whether a probe costs little enough, by its number of positions (a batch of 2 at length 256 has 512)."""
-    positions = math.prod(sizes.get(dim, size) for dim, size in traced.items())
-    return positions <= max(_SMALL_ALONE if len(sizes) == 1 else _SMALL, _DEAREST * math.prod(traced.values()))
+class Price:
+    """What a probe costs, by the number of positions of its largest input (a batch of 2 at length 256 has 512)."""
+
+    def __init__(self, dims: Dims, inputs: Mapping[str, Any]) -> None:
+        shapes = {path: tensor.shape for path, tensor in tensors(inputs) if has_axes(tensor)}
+        self._inputs = [
+            [(dims.axes[path].get(axis), size) for axis, size in enumerate(shape) if axis in dims.axes[path]]
+            for path, shape in shapes.items()
+            if path in dims.axes
+        ]
+
+    def positions(self, sizes: Mapping[str, int]) -> int:
+        """The positions of the largest input at these sizes."""
+        return max((math.prod(sizes.get(str(dim), size) for dim, size in axes) for axes in self._inputs), default=1)
+
+    def affordable(self, sizes: Mapping[str, int]) -> bool:
+        """Whether a probe costs little enough."""
+        most = _SMALL_ALONE if sum(size > 1 for size in sizes.values()) <= 1 else _SMALL
+        return self.positions(sizes) <= max(most, _DEAREST * self.positions({}))
 
 
-def rounds(wanted: Mapping[str, Sequence[int]], traced: Mapping[str, int]) -> Iterator[dict[str, int]]:
+def alone(dim: str, size: int, traced: Mapping[str, int], price: Price) -> dict[str, int]:
+    """The sizes of a probe of one dim: a batch of 1 goes with what is too dear otherwise; empty where it still is."""
+    for sizes in ({dim: size}, {dim: size, BATCH: 1}):
+        if price.affordable(sizes) and (BATCH in traced or len(sizes) == 1) and not (dim == BATCH and len(sizes) > 1):
+            return sizes
+    return {}
+
+
+def rounds(wanted: Mapping[str, Sequence[int]], traced: Mapping[str, int], price: Price) -> Iterator[dict[str, int]]:
     """The sizes of each joint probe: every dim at its next size with which the probe is affordable.
 
     Where a larger size would be too dear beside those of other dims, a later and smaller one comes first. A size that is too
-    dear by itself is left out.
+    dear by itself goes with a batch of 1, or is left out.
     """
-    pending = {dim: [size for size in sizes if affordable({dim: size}, traced)] for dim, sizes in wanted.items()}
+    pending = {dim: [size for size in sizes if price.affordable({dim: size})] for dim, sizes in wanted.items()}
     while any(pending.values()):
         chosen: dict[str, int] = {}
         for dim in sorted((dim for dim in pending if pending[dim]), key=lambda dim: -pending[dim][0] / traced[dim]):
-            fitting = [size for size in pending[dim] if not chosen or affordable({**chosen, dim: size}, traced)]
+            fitting = [size for size in pending[dim] if not chosen or price.affordable({**chosen, dim: size})]
             if fitting:
                 chosen[dim] = fitting[0]
                 pending[dim].remove(fitting[0])
         yield chosen
+    for dim, sizes in wanted.items():
+        yield from (given for size in sizes if len(given := alone(dim, size, traced, price)) > 1)

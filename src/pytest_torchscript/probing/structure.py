@@ -12,7 +12,7 @@ from ..subject.inputs import resize
 from ..tracing.graph import differences
 from ..tracing.trace import Traced
 from .axes import accounted, probed_dims
-from .explore import Explored, Factor, tried
+from .explored import Explored, Factor, tried
 from .plan import grid
 from .run import Probe, classify
 
@@ -52,7 +52,7 @@ def explored_structure(cell: Cell, traced: Traced) -> Explored:
         probes=probes,
         inputs=inputs,
         together=together,
-        axes=accounted(cell, dims, states, reasons, {}),
+        axes=accounted(cell, dims, states, reasons),
         records=tuple(records),
     )
 

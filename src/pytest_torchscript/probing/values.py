@@ -21,6 +21,11 @@ Variant = tuple[str, Inputs]
 """What was changed, in words, and the inputs."""
 
 _MOST_NUMBERS = 8
+_MOST_TOKENS = 4
+_WAYS = (
+    *("redrawn", "shuffled", "least", "greatest", "raised by 1", "lowered by 1", "last raised by 1", "first raised by 1"),
+    *("halved", "raised by turns", "raised in the second half"),
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ def _floats(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Varian
     yield "floats made zero", changed(torch.zeros_like)
     yield "one NaN among the floats", changed(lambda tensor: _first(tensor, float("nan")))
     yield "one infinity among the floats", changed(lambda tensor: _first(tensor, float("inf")))
+    yield "one minus infinity among the floats", changed(lambda tensor: _first(tensor, float("-inf")))
     yield "all floats equal", changed(lambda tensor: torch.full_like(tensor, float(tensor.reshape(-1)[0].real)))
     if len(floats) > 1:
         for name in sorted(floats):
@@ -158,7 +164,7 @@ def _integers(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Vari
     groups = [paths, *([path] for path in paths)] if len(paths) > 1 else [paths] if paths else []
     for group in groups:
         what = "integers" if len(group) > 1 or len(paths) == 1 else group[0]
-        for way in ("redrawn", "shuffled", "least", "greatest", "raised by 1", "lowered by 1", "last raised by 1", "halved"):
+        for way in _WAYS:
             yield (
                 f"{what} {way}",
                 mapped(
@@ -196,13 +202,16 @@ def _alike(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant
 def _directed(cell: Cell, observed: Mapping[str, torch.Tensor], guards: list[Conversion]) -> Iterator[Variant]:
     """Values around the numbers that the forward compares its inputs with, as the trace shows them."""
     numbers = sorted({number for guard in guards for number in guard.thresholds})[:_MOST_NUMBERS]
-    floats = [tensor for tensor in observed.values() if tensor.is_floating_point() and tensor.numel() and is_plain(tensor)]
-    largest = max((float(tensor.abs().max()) for tensor in floats), default=0.0)
+    floats = [path for path, tensor in observed.items() if tensor.is_floating_point() and tensor.numel() and is_plain(tensor)]
+    largest = max((float(observed[path].abs().max()) for path in floats), default=0.0)
     for number in numbers:
         if largest and number:
             # Just above, far above and just below: a threshold few values pass is another case than one that all pass.
             for factor in (1.05, 2.0, -2.0, 0.95):
                 yield f"floats scaled around {number:g}", cell.fresh.scaled(cell.inputs, factor * abs(number) / largest)
+        for path in floats if len(floats) > 1 and number else ():
+            scale = 1.2 * abs(number) / max(float(observed[path].abs().max()), 1e-6)
+            yield f"{path} alone scaled to {number:g}", cell.fresh.scaled(cell.inputs, scale, only=path)
         if largest:
             for offset in (number + largest, number - largest):
                 yield f"floats moved to {offset:g}", cell.fresh.moved(cell.inputs, offset)
@@ -213,8 +222,23 @@ def _directed(cell: Cell, observed: Mapping[str, torch.Tensor], guards: list[Con
                     cell.fresh.holding(cell.inputs, int(number), place),
                 )
             yield f"integers without {int(number)}", cell.fresh.without(cell.inputs, int(number))
+    if any(guard.kind in ("int", "number") for guard in guards):
+        # A number that left its tensor may be looked up anywhere: the smallest ones are what most programs ask for.
+        for number in range(_MOST_TOKENS):
+            yield from _holding(cell, number, ("first", "last"))
     if any(guard.kind in ("float", "number") for guard in guards) and largest:
         yield "floats scaled by 1e5", cell.fresh.scaled(cell.inputs, 1e5)
+
+
+def _holding(cell: Cell, number: int, places: tuple[str, ...]) -> Iterator[Variant]:
+    """The integer inputs with a number at one place, together and then one by one."""
+    integers = [path for path, tensor in tensors(cell.inputs) if cell.fresh.is_plain_integer(path, tensor)]
+    for only in (None, *(integers if len(integers) > 1 else ())):
+        for place in places:
+            yield (
+                f"{only or 'integers'} holding {number} at the {place} position",
+                cell.fresh.holding(cell.inputs, number, place, only),
+            )
 
 
 def same(inputs: Inputs, others: Inputs) -> bool:

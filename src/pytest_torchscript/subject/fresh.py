@@ -136,7 +136,7 @@ class FreshValues:
     def integers(self, path: str, tensor: torch.Tensor, way: str, generator: torch.Generator) -> torch.Tensor:
         """An integer input changed in one way: redrawn, shuffled, least, greatest, or beside the observed values."""
         low, high = self.range_of(path, tensor)
-        if way in ("raised by 1", "lowered by 1", "last raised by 1", "halved") and path in self.ranges:
+        if way not in ("redrawn", "shuffled", "least", "greatest") and path in self.ranges:
             # The vocabulary is known: within it values are redrawn, beyond it eager refuses them.
             return tensor.clone()
         changed = {
@@ -147,7 +147,10 @@ class FreshValues:
             "raised by 1": lambda: tensor + 1,
             "lowered by 1": lambda: tensor - 1,
             "last raised by 1": lambda: _last_raised(path, tensor),
+            "first raised by 1": lambda: _first_raised(tensor),
             "halved": lambda: tensor // 2,
+            "raised by turns": lambda: tensor + _ramp(tensor) % 2,
+            "raised in the second half": lambda: tensor + 2 * _ramp(tensor) // max(tensor.numel(), 1),
         }[way]()
         return changed.to(tensor.dtype)
 
@@ -170,13 +173,14 @@ class FreshValues:
             lambda path, tensor: tensor + offset if tensor.is_floating_point() and path != self.mask else tensor.clone(),
         )
 
-    def holding(self, inputs: Mapping[str, Any], number: int, place: str) -> dict[str, Any]:
-        """``number`` at one place of every row of the integer inputs, or everywhere, where an input may hold it."""
+    def holding(self, inputs: Mapping[str, Any], number: int, place: str, only: str | None = None) -> dict[str, Any]:
+        """``number`` at one place of every row of the integer inputs, or of ``only`` one, where an input may hold it."""
 
         def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
             tensor = tensor.clone()
             low, high = self.range_of(path, tensor)
-            if self._is_plain_integer(path, tensor) and tensor.ndim and tensor.numel() and low <= number < high:
+            wanted = only in (None, path) and self.is_plain_integer(path, tensor)
+            if wanted and tensor.ndim and tensor.numel() and (path not in self.ranges or low <= number < high):
                 index: Any = {"first": 0, "last": -1, "middle": tensor.shape[-1] // 2, "every": slice(None)}[place]
                 tensor[..., index] = number
             return tensor
@@ -188,22 +192,25 @@ class FreshValues:
 
         def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
             low, high = self.range_of(path, tensor)
-            if not self._is_plain_integer(path, tensor) or high - low < 2:
+            if not self.is_plain_integer(path, tensor) or high - low < 2:
                 return tensor.clone()
             other = number + 1 if number + 1 < high else number - 1
             return torch.where(tensor == number, torch.full_like(tensor, other), tensor)
 
         return mapped(inputs, change)
 
-    def _is_plain_integer(self, path: str, tensor: torch.Tensor) -> bool:
+    def is_plain_integer(self, path: str, tensor: torch.Tensor) -> bool:
+        """Whether an input holds integers that are no mask."""
         return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool or path == self.mask)
 
-    def scaled(self, inputs: Mapping[str, Any], factor: float) -> dict[str, Any]:
-        """The inputs with every float tensor but the mask multiplied by ``factor``."""
-        return mapped(
-            inputs,
-            lambda path, tensor: tensor * factor if tensor.is_floating_point() and path != self.mask else tensor.clone(),
-        )
+    def scaled(self, inputs: Mapping[str, Any], factor: float, only: str | None = None) -> dict[str, Any]:
+        """The inputs with every float tensor but the mask multiplied by ``factor``, or ``only`` one of them."""
+
+        def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
+            wanted = only in (None, path) and tensor.is_floating_point() and path != self.mask
+            return tensor * factor if wanted else tensor.clone()
+
+        return mapped(inputs, change)
 
     def redrawn(self, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Every input but masks redrawn."""
@@ -259,6 +266,17 @@ def _last_raised(_: str, tensor: torch.Tensor) -> torch.Tensor:
     if raised.ndim:
         raised[-1] += 1
     return raised
+
+
+def _first_raised(tensor: torch.Tensor) -> torch.Tensor:
+    raised = tensor.clone()
+    if raised.ndim:
+        raised[0] += 1
+    return raised
+
+
+def _ramp(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.arange(tensor.numel(), device=tensor.device).reshape(tensor.shape)
 
 
 def _coin(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

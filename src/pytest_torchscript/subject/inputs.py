@@ -22,6 +22,7 @@ __all__ = [
     "has_axes",
     "infer_dims",
     "is_binary",
+    "is_cache",
     "is_plain",
     "mapped",
     "mask_inverted",
@@ -43,6 +44,8 @@ _SEQ_INPUTS = re.compile(
 )
 _IMAGE_INPUTS = re.compile(r"pixel_values|pixel_mask|images?")
 _DECODER = "decoder_"
+# What a model keeps from step to step: (batch, past, width), or (batch, heads, past, width).
+_CACHE = re.compile(r"past|cache|memory|(^|_)(key|value)s?($|_|\d|\[)")
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,11 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
 _WITH_AXES = (torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
 
 
+def is_cache(path: str) -> bool:
+    """Whether an input is, by its name, what a model keeps from step to step."""
+    return bool(_CACHE.search(path))
+
+
 def has_axes(tensor: torch.Tensor) -> bool:
     """Whether rows of a tensor can be repeated and left out; a nested one has none, of a quantised one they may have scales."""
     if tensor.is_nested or tensor.layout not in _WITH_AXES:
@@ -158,7 +166,7 @@ def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool,
             continue
         if signals and tensor.ndim == 2 and tensor.is_floating_point() and "mask" not in path and tensor.shape[1] > 1:
             axes.setdefault(path, {}).setdefault(1, TIME)
-        image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path
+        image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path and not is_cache(path)
         if not image or not (convolves or tensor.shape[1] <= 4) or min(tensor.shape[-2:]) < 2:
             continue
         named = axes.setdefault(path, {})
@@ -166,12 +174,18 @@ def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool,
             named.setdefault(axis, dim)
         if tensor.ndim == 5 and tensor.shape[2] > 1:
             named.setdefault(2, DEPTH)
-    sizes: dict[str, set[int]] = {}
+    return _apart(inputs, Dims(axes))
+
+
+def _apart(inputs: Mapping[str, Any], dims: Dims) -> Dims:
+    """The dims with a name of its own for each input in which one has another size: two images may differ."""
+    known: dict[str, int] = {}
+    axes: dict[str, dict[int, str]] = {}
     for path, tensor in tensors(inputs):
-        for axis, dim in axes.get(path, {}).items():
-            sizes.setdefault(dim, set()).add(tensor.shape[axis])
-    # Two images of different sizes do not vary together.
-    return Dims({path: {a: d for a, d in named.items() if len(sizes[d]) == 1} for path, named in axes.items()})
+        for axis, dim in dims.axes.get(path, {}).items():
+            same = known.setdefault(dim, tensor.shape[axis]) == tensor.shape[axis]
+            axes.setdefault(path, {})[axis] = dim if same else f"{dim} of {path}"
+    return Dims(axes)
 
 
 def _along_sequence(path: str, tensor: torch.Tensor, axis: int) -> bool:

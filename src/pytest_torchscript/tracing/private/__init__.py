@@ -7,7 +7,7 @@ that is missing or behaves otherwise is :class:`~pytest_torchscript.errors.Unava
 
 from __future__ import annotations
 
-from . import declaring, export, graphs, process, tensors
+from . import declaring, export, graphs, process, scripts, tensors
 from .declaring import Name
 from .export import (
     SizeGuard,
@@ -22,6 +22,7 @@ from .export import (
 )
 from .graphs import graph_by_tracing, graph_under_way, inline, is_tracing, parse_schema, value_trace
 from .process import compilation_unit, function_modes, kept_executor, push_function_mode, script_enabled, scripted_as
+from .scripts import is_one_trace, with_tensors
 from .tensors import BUFFERS, REGISTRIES, buffers_of, default_tolerances, flop_counter, module_calls, version_of
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "guard_location",
     "guards_on_sizes",
     "inline",
+    "is_one_trace",
     "is_tracing",
     "kept_executor",
     "module_calls",
@@ -59,9 +61,11 @@ __all__ = [
     "tree_map",
     "value_trace",
     "version_of",
+    "with_tensors",
 ]
 
-NAMES = tuple(entry for room in (graphs, process, tensors, export) for entry in vars(room).values() if isinstance(entry, Name))
+_ROOMS = (graphs, process, scripts, tensors, export)
+NAMES = tuple(entry for room in _ROOMS for entry in vars(room).values() if isinstance(entry, Name))
 GATE, OBSERVER, EXPORT = (
     tuple(entry.name for entry in NAMES if entry.by == by) for by in (declaring.GATE, declaring.OBSERVER, declaring.EXPORT)
 )
