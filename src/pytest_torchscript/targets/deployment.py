@@ -259,7 +259,8 @@ class Deployment:
         explored = self._evidence.explored
         tried = () if explored is None else explored.probes.get(dim, ())
         around = sizes_of(dim, {dim: size}, (), limit=self.limits.get(dim), thorough=True)
-        return [other for other in dict.fromkeys((*tried, *around)) if other != size]
+        # Half of 1 is no size to ask for, unless the forward itself asks whether there is anything at all.
+        return [other for other in dict.fromkeys((*tried, *filter(None, around))) if other != size]
 
     def operations(self, inputs: Mapping[str, Any]) -> OperationLog:
         """Every call into torch that the model makes, with its result and line; whatever it raises passes through."""

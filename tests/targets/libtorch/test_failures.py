@@ -127,8 +127,8 @@ class TwoInputs(LibTorch):
 def test_an_error_says_at_which_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cause is torch's last word, the line that of the Python source."""
     # Out of range on the way to C++, and not before: eager takes both.
-    honest = libtorch._plain
-    monkeypatch.setattr(libtorch, "_plain", lambda value: honest(value) + (90 if 9 in value else 0))
+    honest = libtorch._known
+    monkeypatch.setattr(libtorch, "_known", lambda path, leaf: honest(path, leaf) + (90 if 9 in leaf else 0))
     result = judged(Table(), (torch.tensor([1, 2]),), target=TwoInputs())
     assert result.verdict is Verdict.TARGET_FAILURE
     (finding,) = result.findings

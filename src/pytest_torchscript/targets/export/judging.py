@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...nested import tensors
@@ -150,7 +150,7 @@ def _report(deployment: Deployment, attempt: Attempt, dim: str, kind: str, probe
     elif refused and deployment.shape_rule(dim) != "fixed":
         _report_refused(deployment, attempt, kind, refused, probes[refused[0]], details)
     elif kind == "untested" and deployment.shape_rule(dim) == "dynamic":
-        tried = f"eager takes none of {', '.join(map(str, probes))}" if probes else "its limit leaves no other size"
+        tried = f"eager takes none of {_listed(probes)}" if probes else "its limit leaves no other size"
         deployment.note(
             f"{dim} is untested in the exported program, declared dynamic: exported at {attempt.sizes[dim]}, and {tried}",
             hint=f"give the test inputs at a size of {dim} that has others beside it, or declare it fixed",
@@ -158,9 +158,13 @@ def _report(deployment: Deployment, attempt: Attempt, dim: str, kind: str, probe
         )
 
 
+def _listed(sizes: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(sizes)))
+
+
 def _report_wrong(deployment: Deployment, attempt: Attempt, sizes: list[int], found: Probe, details: Mapping[str, Any]) -> None:
     dim, first = details["dim"], sizes[0]
-    also = f" (and at {', '.join(map(str, sizes[1:]))})" if len(sizes) > 1 else ""
+    also = f" (and at {_listed(sizes[1:])})" if len(sizes) > 1 else ""
     message = f"{dim} is silently wrong in the exported program: exported at {attempt.sizes[dim]}, off at {first}{also}"
     inputs = _inputs(deployment, attempt, {dim: first})
     _fail_wrong(deployment, attempt, message, found, inputs, details=details, hint=_NEVER_ONE if sizes == [1] else _HIDDEN)
@@ -178,7 +182,7 @@ def _report_refused(
         about = {"line": refusal.line, "where": "specialised at", "hint": refusal.hint}
     (deployment.fail if demanded else deployment.note)(
         f"{dim} is {kind} in the exported program{', declared dynamic' if demanded else ''}: exported at "
-        f"{attempt.sizes[dim]}, it refuses {', '.join(map(str, sizes))}: {reason_of(refusal or found.error)}",
+        f"{attempt.sizes[dim]}, it refuses {_listed(sizes)}: {reason_of(refusal or found.error)}",
         details=details,
         **about,
     )
