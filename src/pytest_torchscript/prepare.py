@@ -79,7 +79,7 @@ def prepared(
     if meta:
         model, call = _without_weights(model, call)
     _refuse_lazy(model)
-    # Without weights, what the forward makes anew must not come with any either.
+    # Without weights, the tensors that the forward creates must be on the meta device too.
     device = torch.device("meta") if meta else contextlib.nullcontext()
     with in_eval_mode(model, written=call.effects.parameters if call.effects else ()) as state, device:
         family = family_of(model)
@@ -120,7 +120,7 @@ def in_eval_mode(model: torch.nn.Module, *, written: Collection[str] = ()) -> It
         yield state
     finally:
         state.restore(thorough=True)
-        # Through `train()`, which some models give more to do, and then flag by flag.
+        # `train()` first, since some models override it, and then the flag of each module.
         if training:
             model.train()
         for module, flag in flags:
@@ -146,7 +146,7 @@ def _refuse_lazy(model: torch.nn.Module) -> None:
 
 
 def _dims(model: torch.nn.Module, call: Call, spec: GateSpec, state: ModelState, *, seq_asked: bool, try_it: bool) -> Dims:
-    """The dims as declared, else as inferred; whether a float input is (batch, time, features) or (…, time) is tried out."""
+    """The dims as declared, else as inferred. Eager is asked whether a float input is (batch, time, features) or (…, time)."""
     if spec.dims:
         return declared_dims(call.inputs, spec.dims)
     dims = infer_dims(call.inputs, seq_asked=seq_asked)
@@ -164,7 +164,7 @@ def _accepts(model: torch.nn.Module, call: Call, dims: Dims, state: ModelState) 
             try:
                 call.run(model, resize(call.inputs, dims, {SEQ: other}))
                 return True
-            except Exception:  # noqa: BLE001, S112 - whatever the model says of it, it is a no
+            except Exception:  # noqa: BLE001, S112 - any error means that the model refuses the size
                 continue
             finally:
                 state.restore()

@@ -16,6 +16,7 @@ from pytest_torchscript.subject.inputs import (
     declared_dims,
     infer_dims,
     is_binary,
+    is_cache,
     mapped,
     mask_inverted,
     mask_name,
@@ -423,3 +424,15 @@ def test_a_sparse_tensor_is_resized_in_its_layout(layout: torch.layout) -> None:
         resized = resize({"x": dense.to_sparse(layout=layout)}, Dims({"x": {0: "batch"}}), {"batch": 5})["x"]
     assert resized.layout == layout
     assert torch.equal(resized.to_dense(), dense[[0, 1, 2, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        *(("past_key_values[0][1]", True), ("layer_key", True), ("values", True), ("memory", True), ("cache.keys[1]", True)),
+        *(("pixel_values", False), ("input_values", False), ("monkey", False), ("x", False)),
+    ],
+)
+def test_a_cache_is_known_by_its_name(path: str, expected: bool) -> None:
+    """Images and sound are called values by transformers too, and are no cache."""
+    assert is_cache(path) is expected

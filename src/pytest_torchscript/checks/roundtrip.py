@@ -31,15 +31,15 @@ class RoundTrip(Check):
         try:
             with quiet():
                 loaded = light_round_trip(program)
-        except Exception as error:  # noqa: BLE001 - torch refuses to save or to load: that is the finding
+        except Exception as error:  # noqa: BLE001 - torch's refusal to save or to load is the finding
             return self.failed(Verdict.NOT_SERIALISABLE, _refused(cell, program, error))
         gives = {"loaded": loaded}
         findings = _state_differences(cell, loaded)
         try:
             findings += _output_differences(cell, evidence, loaded.program)
-        except Exception as error:  # noqa: BLE001 - the loaded program fails where the traced one ran, or both fail
+        except Exception as error:  # noqa: BLE001 - an error of either program is the finding
             return self.failed(Verdict.NOT_SERIALISABLE, *findings, cell.failure(error), gives=gives)
-        # Not the file's size: torch numbers the classes it saves, across the process.
+        # The size of the file is not used: torch puts counters of the process into the names of the classes that it saves.
         size = sum(tensor.numel() * tensor.element_size() for tensor in program.state_dict().values())
         if findings:
             return self.failed(Verdict.NOT_SERIALISABLE, *findings, gives=gives, bytes=size)
@@ -65,11 +65,11 @@ def _output_differences(cell: Cell, evidence: Evidence, loaded: Any) -> list[Fin
         return []
     before = cell.scripted(program, profiled=True)
     if cell.compare(after, before):
-        # The plain executor types a number times an integer tensor otherwise in a loaded program: deployments
-        # run the default one, which costs more and is asked only then.
+        # In a loaded program, the plain executor may give another dtype to the product of a number and an integer tensor.
+        # Deployments run the default executor, which costs more, so it runs only where the plain one disagrees.
         after = cell.scripted(loaded, profiled=True)
     if cell.compare(after, before) and cell.compare(cell.scripted(program, profiled=True), before):
-        # A program that draws gives another answer every time; that is not the file's doing.
+        # A program that draws random numbers differs from run to run, with or without a file.
         return []
     return [
         cell.finding(
@@ -80,10 +80,10 @@ def _output_differences(cell: Cell, evidence: Evidence, loaded: Any) -> list[Fin
 
 
 def _plainly(cell: Cell, loaded: Any) -> Any:
-    """What the loaded program gives under the plain executor; None where it fails there."""
+    """The outputs of the loaded program under the plain executor; None where it raises there."""
     try:
         return cell.scripted(loaded)
-    except Exception:  # noqa: BLE001 - the default executor has the last word
+    except Exception:  # noqa: BLE001 - the default executor runs next, and decides
         return None
 
 

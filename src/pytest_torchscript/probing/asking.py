@@ -1,4 +1,4 @@
-"""One probe: the inputs at other sizes, with the first values that eager accepts and that take the way of the trace."""
+"""One probe: the inputs at other sizes, with the first values that eager accepts and for which it decides as in the trace."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..cell import Cell
+from ..nested import clone
 from ..result import ProbeResult
 from ..subject.inputs import Dims, resize
+from ..survey import overwritten
 from ..tracing.decisions import Decisions, same_way, watching_decisions
 from ..tracing.trace import Traced
 from . import values
@@ -21,10 +23,11 @@ Inputs = Mapping[str, Any]
 
 
 class Asking:
-    """Gives inputs to eager and to the program, and keeps what came of it.
+    """Gives inputs to eager and to the program, and keeps the outcomes.
 
     ``failing`` are values for which the program is wrong; ``equal`` and ``outside`` count the other values that were tried.
-    ``records`` holds every probe.
+    ``overwritten`` holds, by the path of an input, the first inputs of which the model overwrote it, which it did not at the
+    traced ones. ``records`` holds every probe.
     """
 
     def __init__(self, cell: Cell, traced: Traced, dims: Dims) -> None:
@@ -34,6 +37,7 @@ class Asking:
         self.relations: tuple[Relation, ...] = ()
         self.guards = [conversion for conversion in traced.conversions if conversion.origin != "size"]
         self.failing: list[Factor] = []
+        self.overwritten: dict[str, Inputs] = {}
         self.records: list[ProbeResult] = []
         self.equal = self.outside = 0
         self.check = "values"
@@ -47,14 +51,14 @@ class Asking:
                 self.cell.eager()
 
     def values(self, label: str, inputs: Inputs, *, why: str) -> Probe:
-        """A probe of the traced size; a program that is wrong there, or refuses, is left to the caller."""
+        """A probe of the traced size. The caller decides what a program that is wrong, or refuses, means."""
         found = self._ask(label, why, inputs)
         self.equal += found.kind == "equal"
         self.outside += found.kind == "outside"
         return found
 
     def sizes(self, sizes: Mapping[str, int], number: int, *, why: str) -> tuple[Probe, Inputs]:
-        """A probe at other sizes; ``number`` chooses the other values that it has where those do not matter."""
+        """A probe at other sizes; ``number`` chooses its other values, where the forward does not decide by values."""
         if any(size < 1 for size in self._following(sizes).values()):
             return Probe("outside", error=ValueError("a size that goes with it would be less than 1")), self.cell.inputs
         refused: tuple[Probe, Inputs] | None = None
@@ -82,7 +86,7 @@ class Asking:
         return refused
 
     def related(self, dims: Dims, relations: tuple[Relation, ...]) -> None:
-        """From now on these are the dims, and the sizes that follow from others."""
+        """Set the dims, and the sizes that follow from others, for the probes after this."""
         self.dims, self.relations = dims, relations
         self._refusing.clear()
 
@@ -90,10 +94,10 @@ class Asking:
         """``(label, inputs, whether the values are fresh)``: other values first, then the observed ones repeated."""
         repeated = self._resized(sizes)
         if self._refusing.intersection(sizes):
-            # Eager has refused other sizes of it whatever the values: once is enough.
+            # Eager refused other sizes of this dim with several values, so one candidate is enough.
             pass
         elif not self.guards:
-            yield *values.joint(self.cell, repeated, number % values.TELLING), True
+            yield *values.joint(self.cell, repeated, number % values.THAT_SHOW_SIZES), True
         elif not self.failing:
             yield "values redrawn", self.cell.fresh.redrawn(repeated, seed=sum(sizes.values())), True
         yield "", repeated, False
@@ -109,13 +113,13 @@ class Asking:
         return {entry.name: entry.size(sizes[entry.of]) for entry in self.relations if entry.of in sizes}
 
     def _is_of_values(self, number: int, wrong: Factor, strayed: bool) -> bool:
-        """Fresh values were wrong where repeated ones are right: is it a matter of the values, or were rows mixed up?"""
+        """Whether the values are to blame, where fresh ones are wrong and repeated ones right; else the size mixes up rows."""
         if self.guards:
-            # All values of the traced size were right; these ones made the forward go another way.
+            # All values of the traced size were right, so these are to blame only if they made the forward decide otherwise.
             if strayed:
                 self.failing.append(Factor(f"{wrong.changed} at another size", wrong.inputs, wrong.probe))
             return strayed
-        label, inputs = values.joint(self.cell, self.cell.inputs, number % values.TELLING)
+        label, inputs = values.joint(self.cell, self.cell.inputs, number % values.THAT_SHOW_SIZES)
         again = self._ask(label, "wrong at another size for these values alone", inputs)
         if again.kind in ("wrong", "raises"):
             self.failing.append(Factor(label, inputs, again))
@@ -131,6 +135,14 @@ class Asking:
         return found, same_way(self._known, decisions)
 
     def _ask(self, changed: str, why: str, inputs: Inputs) -> Probe:
-        found = probe(self.cell, self.program, inputs)
+        found = probe(self.cell, self.program, inputs, eager=self._eager)
         self.records.append(ProbeResult(changed=changed, why=why, outcome=found.kind, check=self.check))
         return found
+
+    def _eager(self, inputs: Inputs) -> Any:
+        """Eager's outputs; what it writes to its inputs is noted."""
+        given = clone(dict(inputs))
+        outputs = self.cell.eager_on(given)
+        for path in overwritten(inputs, given):
+            self.overwritten.setdefault(path, inputs)
+        return outputs

@@ -1,4 +1,4 @@
-"""Which axes of the inputs vary: the dims that are named, those that are worth a guess, and a word on every other axis."""
+"""Which axes of the inputs vary: the named dims, the guessed ones, and for every other axis the reason why it is not probed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Axes = Mapping[str, Mapping[str, AxisResult]]
 
 
 def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
-    """The dims that are worth probing: those of the cell, and the axes that the inputs' kinds and the trace point to.
+    """The dims to probe: those of the cell, and the axes that the inputs' kinds and the trace point to.
 
     Those are the height and width of images, the depth of volumes, the time of signals whose sizes became Python values,
     and each axis whose size became a whole number or a decision. Nothing is added where the marker has named the axes.
@@ -32,21 +32,22 @@ def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
     dims = with_guessed_axes(cell.inputs, cell.dims, convolves=convolves, signals=bool(sized))
     axes = {path: dict(named) for path, named in dims.axes.items()}
     for path, axis in _read_by_python(cell, sized):
-        if axis not in axes.get(path, {}):
+        # An image is seldom given with other channels; its height and width are probed.
+        if axis not in axes.get(path, {}) and not (axis == 1 and "height" in axes.get(path, {}).values()):
             _name_axis(cell, axes, path, axis)
     return Dims(axes)
 
 
 def guessed(cell: Cell, dims: Dims) -> set[str]:
-    """The dims that nobody named: an axis for which eager refuses every other size is none."""
+    """The dims that were guessed. If eager refuses every other size of one, it is no dim."""
     return set(dims.sizes(cell.inputs)) - set(cell.dims.sizes(cell.inputs))
 
 
 def _read_by_python(cell: Cell, sized: Iterable[Conversion]) -> list[tuple[str, int]]:
     """Axes whose size the forward takes as a whole number or a decision.
 
-    The last size taken as a float is the width by which attention scales its scores, as a rule, and does not vary; in a model
-    that convolves over time it is the time.
+    A float made of the last size is not counted: as a rule, attention scales its scores by that width, which does not vary. In
+    a model that convolves over time, the last axis is the time, and counts.
     """
     by_path = {path: tensor for path, tensor in tensors(cell.inputs) if has_axes(tensor)}
     over_time = any(isinstance(module, torch.nn.Conv1d) for module in cell.model.modules())
@@ -94,7 +95,7 @@ def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int
 
 
 def accounted(cell: Cell, dims: Dims, states: Mapping[str, str], reasons: Mapping[str, str]) -> Axes:
-    """A word on every axis of every tensor input; ``states`` and ``reasons`` are by dim."""
+    """The state of every axis of every tensor input, with the reason; ``states`` and ``reasons`` are by dim."""
     found: dict[str, dict[str, AxisResult]] = {}
     for path, tensor in tensors(cell.inputs):
         found[path] = {}

@@ -1,4 +1,4 @@
-"""The probes of one cell: joint ones first, taken apart where they disagree, so that a verdict names a single factor."""
+"""Probes of one cell: joint ones first, then single ones where a joint one disagrees, so that a verdict names one factor."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _MOST_PARTNERS = 2
 
 
 def explored(cell: Cell, traced: Traced) -> Explored:
-    """Try other values and other sizes of the inputs of a cell, as the plan has it."""
+    """Try other values and other sizes of the inputs of a cell."""
     return _Explorer(cell, traced).run()
 
 
 class _Explorer:
-    """Carries the probes out, one after the other; what it finds becomes an :class:`Explored`."""
+    """Runs the probes one after the other, and collects what an :class:`Explored` holds."""
 
     def __init__(self, cell: Cell, traced: Traced) -> None:
         self.cell = cell
@@ -49,7 +49,7 @@ class _Explorer:
         self.inputs: dict[tuple[str, int], Mapping[str, Any]] = {}
         self.together: list[Factor] = []
         self.notes: list[str] = []
-        self.dear: dict[str, list[int]] = {}
+        self.costly: dict[str, list[int]] = {}
         self._relation_tried: set[str] = set()
 
     def run(self) -> Explored:
@@ -76,6 +76,7 @@ class _Explorer:
             probes={dim: self.probes[dim] for dim in kept},
             inputs=self.inputs,
             together=tuple(self.together),
+            overwritten=self.ask.overwritten,
             axes=accounted(self.cell, self.ask.dims, {d: UNPROBED if d in refused else s for d, s in states.items()}, reasons),
             records=tuple(self.ask.records),
         )
@@ -83,7 +84,7 @@ class _Explorer:
     # Values
 
     def _values(self) -> None:
-        """Values of the traced size, for a forward that takes values out of its tensors; stops at a few that fail."""
+        """Probe values at the traced size, for a forward that takes values out of its tensors, until a few have failed."""
         guards = self.ask.guards
         if self.thorough:
             self._until_failing(values.thorough(self.cell, guards), _MOST_FAILING)
@@ -92,7 +93,7 @@ class _Explorer:
         if self._until_failing(values.joints(self.cell), 1):
             joint, self.ask.failing = self.ask.failing, []
         self._until_failing(values.single(self.cell, guards), 1 if joint else _MOST_FAILING)
-        # What fails when one thing changes says more than what fails when everything does.
+        # A failure where one thing changed is easier to act on than one where everything changed.
         self.ask.failing = self.ask.failing or joint
 
     def _until_failing(self, variants: Iterable[values.Variant], most: int) -> bool:
@@ -105,7 +106,7 @@ class _Explorer:
         return False
 
     def _plain_values(self) -> None:
-        """Two joint variants of the traced size, where no probe of another size changed the values as well."""
+        """Probe two joint variants of the traced size, if no probe of another size could be given other values."""
         for index in range(2):
             label, inputs = values.joint(self.cell, self.cell.inputs, index)
             if not values.same(inputs, self.cell.inputs):
@@ -116,8 +117,8 @@ class _Explorer:
         if found.kind in ("equal", "outside"):
             return
         if PADDED_AT_START in label and not self.cell.pads_at_start:
-            # torch's own TransformerEncoder takes another path there. A deployment that pads at the end, as the observed
-            # mask does, never meets it; one that pads at the start is warned here.
+            # torch's own TransformerEncoder takes another path for such a mask. A deployment that pads at the end, as the
+            # observed mask does, never takes that path; the note is for one that pads at the start.
             self.notes.append(f"the trace is not right for a {label}, unlike the observed one: pad at the end")
         else:
             self.ask.failing.append(Factor(label, inputs, found))
@@ -130,7 +131,7 @@ class _Explorer:
         for number, sizes in enumerate(plan.rounds(wanted, self.traced, self.price)):
             open_dims = {dim: size for dim, size in sizes.items() if not self._done(dim, size)}
             if open_dims and not self.price.affordable(open_dims):
-                # It was affordable with a batch of 1.
+                # Such a size was chosen for a batch of 1.
                 open_dims |= {BATCH: 1}
             if open_dims:
                 self._round(open_dims, number)
@@ -147,11 +148,11 @@ class _Explorer:
         limit = self.cell.limits.get(dim)
         failing = bool(self.ask.failing)
         sizes = plan.sizes_of(dim, self.traced, conversions, limit=limit, thorough=self.thorough, doubled=failing)
-        self.dear[dim] = [size for size in sizes if not plan.alone(dim, size, self.traced, self.price)]
+        self.costly[dim] = [size for size in sizes if not plan.alone(dim, size, self.traced, self.price)]
         return sizes
 
     def _done(self, dim: str, size: int) -> bool:
-        """Whether a size was tried, or more sizes would tell nothing new: the dim is wrong, or a guess that eager refutes."""
+        """Whether a size was tried, or no further size is needed: the dim is wrong already, or a guess that eager refutes."""
         kinds = [found.kind for found in self.probes[dim].values()]
         refuted = dim in self.guessed and kinds.count("outside") == len(kinds) >= _MOST_REFUSED
         return size in self.probes[dim] or refuted or self._is_wrong(dim)
@@ -160,7 +161,7 @@ class _Explorer:
         return [found.kind for found in self.probes[dim].values()].count("wrong") >= _MOST_WRONG
 
     def _round(self, sizes: Mapping[str, int], number: int) -> None:
-        """One joint probe: all of ``sizes`` at once, with other values where those do not matter."""
+        """Run one joint probe, of all ``sizes`` at once, and single ones where it is not equal."""
         changed = {dim: size for dim, size in sizes.items() if size != self.traced[dim]}
         found, inputs = self.ask.sizes(sizes, number, why="other sizes" if len(changed) == 1 else "all dims at once")
         named = {dim: size for dim, size in sizes.items() if dim not in self.guessed}
@@ -171,14 +172,14 @@ class _Explorer:
             ((dim, size),) = changed.items()
             self._alone(dim, size, number, (found, inputs))
         elif found.kind == "outside" and named and len(named) < len(sizes):
-            # A guess that eager refuses must not hide what it says of the dims that have a name.
+            # Eager may refuse because of a guessed dim alone, so the named dims get a probe without it.
             self._round(named, number)
             self._round({dim: size for dim, size in sizes.items() if dim in self.guessed}, number)
         else:
             self._apart(changed, number, found, inputs)
 
     def _apart(self, sizes: Mapping[str, int], number: int, found: Probe, inputs: Mapping[str, Any]) -> None:
-        """Each dim of a joint probe alone; what disagrees only together is said so."""
+        """Probe each dim of a joint probe alone, and note where only the sizes together disagree."""
         alone: dict[str, str] = {}
         for dim, size in sizes.items():
             given = self.ask.sizes({dim: size}, number, why=f"{worded(sizes)} together: {found.kind}")
@@ -207,7 +208,7 @@ class _Explorer:
         return found
 
     def _relate(self, dim: str) -> bool:
-        """Change a dim together with other axes; True where eager takes that."""
+        """Change a dim together with other axes; True where eager accepts that."""
         size = self.traced[dim]
         for other in related(self.cell, self.ask.dims, dim, self.guessed):
             before = self.ask.dims, self.ask.relations
@@ -227,8 +228,8 @@ class _Explorer:
         return False
 
     def _refused(self, dim: str) -> None:
-        """More sizes of a dim that was refused by the trace, or by eager, at every size so far."""
-        # A size of 1 is broadcast: that it is right says little of others.
+        """Try more sizes of a dim that the trace, or eager, has refused at every size so far."""
+        # A size of 1 is broadcast: being right there says little about other sizes.
         kinds = {found.kind for size, found in self.probes[dim].items() if size > 1}
         if not kinds or kinds & {"equal", "wrong"} or any(dim in factor.sizes for factor in self.together):
             return
@@ -249,7 +250,7 @@ class _Explorer:
     # Two axes at once
 
     def _pairs(self) -> None:
-        """Two dims of one input that are refused alone: both changed alike, then one halved and the other doubled."""
+        """Try two dims of one input that are refused alone: both doubled or halved, then one halved and the other doubled."""
         refused = [dim for dim in self.probes if self._is_refused(dim)]
         for index, first in enumerate(refused):
             for second in refused[index + 1 :]:
@@ -276,7 +277,7 @@ class _Explorer:
                 return
 
     def _partners(self) -> None:
-        """A dim that is refused at other sizes beside an axis without a name: one halved, the other doubled."""
+        """Try a dim that is refused at other sizes together with an axis without a name: one halved, the other doubled."""
         for dim in [dim for dim in self.probes if self._is_refused(dim) and plan.about(self.conversions, self.ask.dims, dim)]:
             for path, axis in self._free_beside(dim)[:_MOST_PARTNERS]:
                 before = self.ask.dims, self.ask.relations
@@ -303,7 +304,7 @@ class _Explorer:
         ]
 
     def _splits(self) -> None:
-        """Two inputs of features that have one length by chance: is the second one free to have another?"""
+        """Try other lengths of the second of two inputs: they may have one length by chance."""
         if self.cell.spec.dims is not None:
             return
         for dim in [dim for dim in self.probes if dim != BATCH and self._state(dim) in ("dynamic", "partial")]:
@@ -354,6 +355,6 @@ class _Explorer:
         return state_of(dim, self.probes.get(dim, {}), self.together)
 
     def _reason(self, dim: str) -> str:
-        dear = [size for size in self.dear.get(dim, []) if size not in self.probes[dim]]
-        left = f"; too dear to try: {', '.join(map(str, dear))}" if dear else ""
+        costly = [size for size in self.costly.get(dim, []) if size not in self.probes[dim]]
+        left = f"; too costly to try: {', '.join(map(str, costly))}" if costly else ""
         return tried(self.traced[dim], self.probes.get(dim, {})) + left

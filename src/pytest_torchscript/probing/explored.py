@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..result import ProbeResult
@@ -30,7 +30,9 @@ class Explored:
 
     ``failing`` are values for which the trace is wrong, or refuses what eager accepts; ``equal`` and ``outside`` count the
     other values. ``probes`` holds, by dim, the probe of each size, ``inputs`` what was given to those that disagree.
-    ``together`` are sizes that disagree only together. ``axes`` has a word on every axis, ``records`` every probe.
+    ``together`` are sizes that disagree only together. ``overwritten`` holds, by the path of an input, the first probe in which
+    eager wrote to it. ``of_values`` are dims that are wrong by the values of their probes. ``axes`` holds the state of
+    every axis, ``records`` every probe.
     """
 
     failing: tuple[Factor, ...] = ()
@@ -42,6 +44,8 @@ class Explored:
     probes: Mapping[str, Mapping[int, Probe]] = field(default_factory=dict)
     inputs: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
     together: tuple[Factor, ...] = ()
+    overwritten: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    of_values: frozenset[str] = frozenset()
     axes: Axes = field(default_factory=dict)
     records: tuple[ProbeResult, ...] = ()
 
@@ -49,13 +53,24 @@ class Explored:
         """The outcome at each size of a dim."""
         return {size: found.kind for size, found in sorted(self.probes[dim].items())}
 
+    def undecided(self, dims: Mapping[str, str]) -> Explored:
+        """The same with ``dims`` untested; by dim, the reasons."""
+        axes = {
+            path: {
+                axis: replace(entry, state="untested", reason=reason) if (reason := dims.get(entry.dim or "")) else entry
+                for axis, entry in by_axis.items()
+            }
+            for path, by_axis in self.axes.items()
+        }
+        return replace(self, axes=axes, of_values=frozenset(dims))
+
     def reason(self, dim: str) -> str:
         """The sizes of a dim that were tried, by outcome."""
         return tried(self.sizes[dim], self.probes[dim])
 
     def state(self, dim: str) -> str:
         """The class of a dim."""
-        return state_of(dim, self.probes[dim], self.together)
+        return "untested" if dim in self.of_values else state_of(dim, self.probes[dim], self.together)
 
 
 def state_of(dim: str, probes: Mapping[int, Probe], together: Iterable[Factor]) -> str:
@@ -64,12 +79,17 @@ def state_of(dim: str, probes: Mapping[int, Probe], together: Iterable[Factor]) 
         return "unsafe"
     kinds = {size: found.kind for size, found in probes.items()}
     if kinds.get(1) == "equal" and len(kinds) > 1 and {kind for size, kind in kinds.items() if size > 1} == {"outside"}:
-        # A size of 1 is broadcast: eager takes no other size that would show whether the dim varies.
+        # A size of 1 is broadcast, and eager accepts no other size: nothing shows whether the dim varies.
         return "untested"
     return classify(kinds)
 
 
-_WORDS = {"equal": "right at", "raises": "the trace refuses", "wrong": "wrong at", "outside": "eager refused"}
+_WORDS: Mapping[str, str] = {
+    "equal": "right at",
+    "raises": "the trace refuses",
+    "wrong": "wrong at",
+    "outside": "eager refused",
+}
 
 
 def tried(traced: int, probes: Mapping[int, Probe]) -> str:

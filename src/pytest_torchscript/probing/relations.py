@@ -1,4 +1,4 @@
-"""Axes that must change together with a dim, because eager refuses it alone."""
+"""Axes that have to change together with a dim, where eager refuses the dim alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Related:
 
 
 def related(cell: Cell, dims: Dims, dim: str, guessed: set[str]) -> Iterator[Related]:
-    """Ways to change other axes together with ``dim``, the likeliest first.
+    """Ways to change other axes together with ``dim``, the most likely first.
 
     Axes that were only ``guessed`` to be another dim may be taken, those that have a name may not.
     """

@@ -1,4 +1,4 @@
-"""Which other values to try: joint variants that change every input at once, and single ones that change one thing."""
+"""Which other values to try: joint variants that change every input at once, and single ones that change one input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..subject.fresh import PADDED_AT_START
 from ..subject.inputs import is_plain, mapped
 from ..tracing.conversions import Conversion
 
-__all__ = ["JOINT", "TELLING", "Variant", "joint", "joints", "same", "single", "thorough"]
+__all__ = ["JOINT", "THAT_SHOW_SIZES", "Variant", "joint", "joints", "same", "single", "thorough"]
 
 Inputs = Mapping[str, Any]
 Variant = tuple[str, Inputs]
@@ -30,7 +30,7 @@ _WAYS = (
 
 @dataclass(frozen=True)
 class Joint:
-    """One way to change floats, integers and booleans together; masks by the name of another mask, None as observed."""
+    """One way to change floats, integers and booleans together. ``mask`` names the mask to use; None keeps the observed."""
 
     name: str
     floats: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -55,15 +55,15 @@ JOINT: tuple[Joint, ...] = (
     Joint("negated values", lambda t, _: -t, "shuffled", "false", None),
     Joint("zeros and least values", lambda t, _: torch.zeros_like(t), "least", "false", "mostly padding"),
 )
-"""In the order of what they found on 529 judged gates (``docs/checks.md``)."""
+"""Those that found most on 529 judged gates come first (``docs/checks.md``)."""
 
 
 def _large(tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.abs() if not tensor.is_complex() else tensor) * 1000
 
 
-TELLING = 3
-"""So many of the first ways keep a wrong size visible; zeros would hide it."""
+THAT_SHOW_SIZES = 3
+"""The number of ways, from the first, whose values show a wrong size; the zeros of the others would hide it."""
 
 
 def joint(cell: Cell, inputs: Inputs, index: int) -> Variant:
@@ -106,7 +106,7 @@ def single(cell: Cell, guards: Iterable[Conversion]) -> Iterator[Variant]:
 
 
 def thorough(cell: Cell, guards: Iterable[Conversion]) -> Iterator[Variant]:
-    """Every variant there is, each kind of input by itself and all together."""
+    """Every variant: of each kind of input alone, and of all together."""
     yield from cell.fresh.variants(cell.inputs)
     yield from joints(cell)
     yield from single(cell, guards)
@@ -152,7 +152,7 @@ def _masks(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant
 
 
 def _integers(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant]:
-    """Integer inputs together and one by one: what eager refuses of one must not hide another."""
+    """Integer inputs changed together and one by one, since eager may refuse the values of one of them."""
     masks = cell.fresh.mask_paths(observed)
     paths = [
         path
@@ -188,7 +188,7 @@ def _integers(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Vari
 
 
 def _alike(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant]:
-    """Two inputs that hold the same values."""
+    """Two inputs given the same values."""
     paths = [path for path, tensor in observed.items() if is_plain(tensor) and path != cell.mask]
     for index, path in enumerate(paths[1:], start=1):
         alike = [
@@ -206,7 +206,7 @@ def _directed(cell: Cell, observed: Mapping[str, torch.Tensor], guards: list[Con
     largest = max((float(observed[path].abs().max()) for path in floats), default=0.0)
     for number in numbers:
         if largest and number:
-            # Just above, far above and just below: a threshold few values pass is another case than one that all pass.
+            # Just above, far above and just below: few values exceed the threshold in one case, and all of them in another.
             for factor in (1.05, 2.0, -2.0, 0.95):
                 yield f"floats scaled around {number:g}", cell.fresh.scaled(cell.inputs, factor * abs(number) / largest)
         for path in floats if len(floats) > 1 and number else ():
@@ -242,6 +242,6 @@ def _holding(cell: Cell, number: int, places: tuple[str, ...]) -> Iterator[Varia
 
 
 def same(inputs: Inputs, others: Inputs) -> bool:
-    """Whether two sets of inputs hold the same values: a probe of them would tell nothing."""
+    """Whether two sets of inputs hold the same values, so that a probe of them would show nothing new."""
     theirs = dict(tensors(others))
     return all(identical(tensor, theirs[path]) for path, tensor in tensors(inputs))

@@ -45,7 +45,8 @@ _SEQ_INPUTS = re.compile(
 _IMAGE_INPUTS = re.compile(r"pixel_values|pixel_mask|images?")
 _DECODER = "decoder_"
 # What a model keeps from step to step: (batch, past, width), or (batch, heads, past, width).
-_CACHE = re.compile(r"past|cache|memory|(^|_)(key|value)s?($|_|\d|\[)")
+# Transformers gives images as pixel_values and sound as input_values.
+_CACHE = re.compile(r"past|cache|memory|(^|(?<!pixel)(?<!input)_)(key|value)s?($|_|\d|\[)")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .surroundings import Surroundings
 
 __all__ = ["ObservedCall", "Observer", "signature_of"]
 
-_HELPERS_OF_TORCH = {"ObserverBase", "FakeQuantizeBase"}
+_HELPERS_OF_TORCH = frozenset({"ObserverBase", "FakeQuantizeBase"})
 """Base classes of torch that watch a tensor for quantisation: they are called beside the model, and are none."""
 
 
