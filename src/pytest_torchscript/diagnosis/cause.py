@@ -37,7 +37,7 @@ _WORDS: Mapping[str, str] = {
 
 
 # What a line does that is one cause among others, in a sentence.
-_SENTENCES = {
+_SENTENCES: Mapping[str, str] = {
     "baked at": "a Python value is made on this line too",
     "unrolled at": "a loop is unrolled on this line too",
     "decided at": "a branch is decided on this line too",

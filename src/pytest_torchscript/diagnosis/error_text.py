@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 __all__ = ["root_cause", "text_of"]
 
 _MOST = 240
-_CONTAINERS = {"(": "a tuple", "[": "a list", "{": "a dict or a set"}
+_CONTAINERS: Mapping[str, str] = {"(": "a tuple", "[": "a list", "{": "a dict or a set"}
 _DUMP = re.compile(
     r"tensor\(|Parameter containing|(?<=output \d )\(|\[ \w*(Float|Double|Long|Int|Half|BFloat16|Bool)?Tensor|^\s*[-+\d.\[(]"
 )

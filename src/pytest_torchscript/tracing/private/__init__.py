@@ -23,7 +23,17 @@ from .export import (
 from .graphs import graph_by_tracing, graph_under_way, inline, is_tracing, parse_schema, value_trace
 from .process import compilation_unit, function_modes, kept_executor, push_function_mode, script_enabled, scripted_as
 from .scripts import is_one_trace, with_tensors
-from .tensors import BUFFERS, REGISTRIES, buffers_of, default_tolerances, flop_counter, module_calls, version_of
+from .tensors import (
+    BUFFERS,
+    PARAMETERS,
+    REGISTRIES,
+    buffers_of,
+    default_tolerances,
+    flop_counter,
+    has_hooks,
+    module_calls,
+    version_of,
+)
 
 __all__ = [
     "BUFFERS",
@@ -31,6 +41,7 @@ __all__ = [
     "GATE",
     "NAMES",
     "OBSERVER",
+    "PARAMETERS",
     "REGISTRIES",
     "Name",
     "SizeGuard",
@@ -45,6 +56,7 @@ __all__ = [
     "graph_under_way",
     "guard_location",
     "guards_on_sizes",
+    "has_hooks",
     "inline",
     "is_one_trace",
     "is_tracing",
