@@ -85,6 +85,15 @@ def test_a_users_compiled_function_is_not_compiled_again() -> None:
     torch._dynamo.reset()
 
 
+def test_nothing_is_exported_without_a_private_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is said by name: without it a line would be wrong, or the user's memory full."""
+
+    monkeypatch.delattr("torch.fx.graph_module._loader")
+    result = export(nn.Linear(4, 3), (X,))
+    assert result.status is Status.FAILED
+    assert "lacks torch.fx.graph_module._loader, which the export target needs" in result.findings[0].message
+
+
 def test_symbolic_sizes_are_let_go() -> None:
     """torch keeps an export's environment for good; its caches, most of it, are emptied."""
     import gc
