@@ -60,7 +60,10 @@ def caused(
     """
     found = list(findings)
     if verdict is not None and causes:
-        hint = advice(cell, verdict, lines=[cause.line for cause in causes], conversions=conversions) or hint
+        # Only the message says that a number became a tensor; for the other verdicts the line says more than the message.
+        error = found[0].message if verdict is Verdict.NOT_EQUIVALENT else ""
+        lines = [cause.line for cause in causes]
+        hint = advice(cell, verdict, error=error, lines=lines, conversions=conversions) or hint
     hint += also
     if not causes:
         return (replace(found[0], hint=found[0].hint or hint), *found[1:])
@@ -73,10 +76,7 @@ def caused(
         hint=found[0].hint or hint,
         details={**found[0].details, **({"cause": first.detail} if first.detail else {})},
     )
-    more = [
-        cell.finding(cause.detail or "the same specialisation", line=cause.line, where=cause.where)
-        for cause in others[: _MOST_CAUSES - 1]
-    ]
+    more = [cell.finding(cause.sentence, line=cause.line, where=cause.where) for cause in others[: _MOST_CAUSES - 1]]
     return (head, *found[1:], *more)
 
 

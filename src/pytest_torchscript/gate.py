@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
@@ -33,6 +33,13 @@ from .targets import Target, Targets, built_in
 from .tracing import private
 
 __all__ = ["Subject", "bind", "call_of", "check_model", "described", "is_module", "is_module_class", "judge", "refused"]
+
+
+Progress = Callable[[str], None]
+
+
+def _silent(check: str) -> None:
+    """Tell nobody which check runs."""
 
 
 _OTHER_TORCH = "run the gate with another version of torch; nothing is said about the model"
@@ -103,10 +110,12 @@ def judge(
     nodeid: str = "",
     root: str | None = None,
     targets: Targets | None = None,
+    progress: Progress = _silent,
 ) -> GateResult:
     """Run every check in every cell. Leaves the process and the model as they were; see :func:`isolated`.
 
-    ``targets`` are those the spec may name; by default the built-in ones.
+    ``targets`` are those the spec may name; by default the built-in ones. ``progress`` is given the name of each check before
+    it runs, so that it is known where the process died.
     """
     started = time.perf_counter()
     targets = targets or built_in()
@@ -115,7 +124,7 @@ def judge(
         private.require()
         with isolated(), subject.call.surrounded() if subject.call else contextlib.nullcontext():
             sizes = itertools.product(spec.batch_size or (None,), spec.seq_len or (None,))
-            by_size = [_cells(model, subject.call, spec, targets, batch, seq, root) for batch, seq in sizes]
+            by_size = [_cells(model, subject.call, spec, targets, batch, seq, root, progress) for batch, seq in sizes]
             # All sizes of one target after the other, as the contract lists them.
             cells = with_buckets(tuple(cell for of_target in zip(*by_size, strict=True) for cell in of_target))
     except SubjectError as error:
@@ -136,17 +145,19 @@ def _cells(
     batch: int | None,
     seq: int | None,
     root: str | None,
+    progress: Progress,
 ) -> tuple[CellResult, ...]:
     """The cells of all targets at one size. The checks that do not depend on the target run once, for all of them."""
     wanted = [targets.by_name[name] for name in spec.target]
     excused = {name: reason for name, reason in wanted[0].excuses.items() if all(name in t.excuses for t in wanted)}
     with prepared(model, call, spec, batch=batch, seq=seq, root=root, left_out=excused) as cell:
-        evidence, results = _checked(cell, excused)
+        evidence, results = _checked(cell, excused, progress)
         sizes = cell.dims.sizes(cell.inputs)
         found = []
         for index, target in enumerate(wanted):
             known = evidence.without(_given_by(target.excuses))
             mine = [_for_target(result, target, cell.spec, first=index == 0) for result in results]
+            progress(f"target {target.name}")
             last = proved(cell, evidence, {result.name: result for result in mine}, target, targets)
             found.append(
                 CellResult(
@@ -163,11 +174,12 @@ def _cells(
     return tuple(found)
 
 
-def _checked(cell: Cell, excused: dict[str, str]) -> tuple[Evidence, list[CheckResult]]:
+def _checked(cell: Cell, excused: dict[str, str], progress: Progress) -> tuple[Evidence, list[CheckResult]]:
     """The results of every check that does not depend on the target, each run on the evidence of those before it."""
     evidence = Evidence()
     results: list[CheckResult] = []
     for check in checks.ALL:
+        progress(check.name)
         statuses = {result.name: result.status for result in results}
         found = check.judge(cell, evidence, statuses, excuse=excused.get(check.name))
         evidence = replace(evidence, **found.gives)

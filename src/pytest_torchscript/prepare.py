@@ -129,12 +129,15 @@ def in_eval_mode(model: torch.nn.Module, *, written: Collection[str] = ()) -> It
 
 
 def _refuse_empty(call: Call) -> None:
-    for path, tensor in tensors(call.inputs):
-        if not tensor.is_nested and 0 in tensor.shape:
-            raise SubjectError(
-                f"input {path!r} has a zero-sized axis, shape {tuple(tensor.shape)}: a trace of no data shows nothing; "
-                "give at least one element"
-            )
+    """A model may have no boxes to look at, or no past yet; one that has nothing at all computes nothing."""
+    empty = {path: tensor for path, tensor in tensors(call.inputs) if not tensor.is_nested and 0 in tensor.shape}
+    if len(empty) == len(call.tensors()):
+        path, tensor = next(iter(empty.items()))
+        also = ", as every other input has" if len(empty) > 1 else ""
+        raise SubjectError(
+            f"input {path!r} has a zero-sized axis, shape {tuple(tensor.shape)}{also}: a trace of no data shows nothing; "
+            "give at least one element"
+        )
 
 
 def _refuse_lazy(model: torch.nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import xml.etree.ElementTree as ElementTree
 
@@ -296,7 +297,7 @@ def test_discover_judges_by_it(run_suite: PytestRuns) -> None:
     """What the marker would make of an unmarked test, and how far that reaches."""
     targets = ("--torchscript-target=half", "--torchscript-target=neuron")
     run = run_suite(suite("def test_it():\n    Head()(rows())\n"), "--torchscript-discover", *targets, json=False)
-    assert "verdict  ok (neuron: lint)" in run.text
+    assert re.search(r"test_it\.py::test_it +ok \(neuron: lint\)", run.text)
     assert "1 tests could carry the marker; 1 would pass today" in run.text
 
 
@@ -518,5 +519,4 @@ def test_discover_names_the_target_it_was_asked_for(run_suite: PytestRuns) -> No
         "--torchscript-discover=write",
         "--torchscript-target=neuron",
     )
-    assert "add      @pytest.mark.torchscript(target='neuron')" in run.output
     assert "item.add_marker(pytest.mark.torchscript(target='neuron'))" in run.output

@@ -191,3 +191,13 @@ def test_it_needs_a_loaded_program() -> None:
 def test_meta_weights_skip_it() -> None:
     """There is no storage to share."""
     assert cell(Tied(), (IDS,), weights="meta").check("weights").reason == "meta weights"
+
+
+def test_a_parameter_that_it_names_is_not_named_by_purity() -> None:
+    """One fault has one verdict; where the marker skips the check, purity says it."""
+    model = Halving()
+    judged = cell(model, (torch.ones(2, 4),))
+    assert judged.check("weights").verdict is Verdict.WEIGHTS_CHANGED
+    assert judged.check("purity").status is Status.PASSED
+    left = cell(Halving(), (torch.ones(2, 4),), skip={"weights": NOT_ASKED})
+    assert left.check("purity").verdict is Verdict.SIDE_EFFECT

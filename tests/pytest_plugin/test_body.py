@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_torchscript.pytest_plugin.body import Body, is_skip, unittest_failure
+from pytest_torchscript.pytest_plugin.body import Body, calls_forward, is_skip, unittest_error
 
 
 def item(function: Any, **attributes: Any) -> Any:
@@ -91,7 +91,56 @@ def test_both_kinds_of_skip_are_known() -> None:
 def test_a_failed_unittest_is_noticed() -> None:
     """pytest keeps its exceptions on the item, the last one says how it ended."""
     failed, skipped = SimpleNamespace(value=AssertionError()), SimpleNamespace(value=unittest.SkipTest())
-    assert unittest_failure(item(None)) is None
-    assert unittest_failure(item(None, _excinfo=[])) is None
-    assert unittest_failure(item(None, _excinfo=[skipped, failed])) == "the test itself failed"
-    assert unittest_failure(item(None, _excinfo=[skipped])) == "the test itself was skipped"
+    assert unittest_error(item(None)) is None
+    assert unittest_error(item(None, _excinfo=[])) is None
+    assert unittest_error(item(None, _excinfo=[skipped, failed])) is failed.value
+    assert unittest_error(item(None, _excinfo=[skipped])) is skipped.value
+
+
+def test_a_gate_inside_the_body_is_not_watched() -> None:
+    """Its calls of a model are none of the test's, which are watched again afterwards."""
+    first, second = nn.Linear(2, 2), nn.Linear(2, 3)
+    body = Body()
+    with body.watching(item(None)):
+        with body.suspended():
+            first(X)
+        second(X)
+    assert [call.model for call in body.calls] == [second]
+
+
+def _forward(model: nn.Module) -> None:
+    model.forward(X)
+
+
+def _forward_in_a_comprehension(model: nn.Module) -> None:
+    assert [model.forward(x) for x in (X,)]
+
+
+def _defines_a_model() -> None:
+    class Own(nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input)
+
+    Own(2, 2)(X)
+
+
+def test_a_body_that_calls_forward_is_known() -> None:
+    """A class of its own that has a ``forward`` is no such call."""
+
+    def test(function: Any) -> Any:
+        return SimpleNamespace(function=function)
+
+    assert calls_forward(test(_forward))
+    assert calls_forward(test(_forward_in_a_comprehension))
+    assert not calls_forward(test(_defines_a_model))
+    assert not calls_forward(item(None))
+
+
+def test_a_model_whose_forward_alone_is_called_is_known() -> None:
+    """Its parts are not what the test is about."""
+    body, model = Body(), nn.Sequential(nn.Linear(2, 2))
+    with body.watching(item(None)):
+        model.forward(X)
+        assert (body.calls, list(body.bypassed)) == ([], [nn.Sequential])
+        model(X)
+    assert [call.model for call in body.calls] == [model]

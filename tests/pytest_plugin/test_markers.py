@@ -111,6 +111,30 @@ def test_a_fixture_must_be_there(pytester: pytest.Pytester, argument: str) -> No
     assert not has_fixture(item, "encodr")
 
 
+def test_three_near_fixtures_are_named(pytester: pytest.Pytester) -> None:
+    """The nearest ones; where none is near, at least what there is."""
+    item = pytester.getitem(
+        """
+        import pytest
+
+        @pytest.fixture
+        def bert_small(): ...
+
+        @pytest.fixture
+        def bert_large(): ...
+
+        @pytest.fixture
+        def bert_base(): ...
+
+        @pytest.mark.torchscript(model="bert_sm")
+        def test_func(): ...
+        """
+    )
+    assert refusal(item).endswith("did you mean 'bert_small' or 'bert_base' or 'bert_large'?")
+    item = pytester.getitem("import pytest\n@pytest.mark.torchscript(model='zzzzqqq')\ndef test_func(): ...\n")
+    assert refusal(item).count("'") == 8
+
+
 # Names
 
 NAMED = """

@@ -25,8 +25,11 @@ SETTINGS = Settings(
     baseline_path=Path("torchscript-baseline.json"),
     baseline=None,
     update=False,
-    discover=None,
+    discover=False,
 )
+
+
+FOUND = [{"nodeid": "test_it.py::test_one", "model": "Net", "verdict": "ok", "passes": True}]
 
 
 def gate(id: str = "one") -> GateResult:
@@ -128,13 +131,24 @@ def test_gates_are_shown_in_a_table() -> None:
 
 
 def test_what_could_be_marked_is_listed() -> None:
-    """The conftest only where it is asked for, and where it would mark something."""
-    found = [{"nodeid": "test_it.py::test_one", "model": "Net", "inputs": "x", "arguments": "", "verdict": "ok"}]
-    listed = shown(reporting.show_discovered, found, with_conftest=False).lines
-    assert listed[:2] == ["= torchscript discover", "test_it.py::test_one"]
+    """The conftest is printed only where it is asked for, and where it would mark something."""
+    printed, written = replace(SETTINGS, discover_write="-"), replace(SETTINGS, discover_write="conftest.py")
+    listed = shown(reporting.show_discovered, FOUND, SETTINGS).lines
+    assert listed[0] == "= torchscript discover"
+    assert "test_it.py::test_one" in listed[2]
     assert "- conftest.py" not in listed
-    assert "- conftest.py" in shown(reporting.show_discovered, found, with_conftest=True).lines
-    assert "- conftest.py" not in shown(reporting.show_discovered, [], with_conftest=True).lines
+    assert "- conftest.py" in shown(reporting.show_discovered, FOUND, printed).lines
+    assert "- conftest.py" not in shown(reporting.show_discovered, [], printed).lines
+    assert "- conftest.py" not in shown(reporting.show_discovered, FOUND, written).lines
+
+
+def test_a_conftest_is_written_where_it_is_asked_for(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """Not if there is nothing to mark."""
+    path = tmp_path / "conftest.py"
+    settings = replace(SETTINGS, discover_write=str(path))
+    assert reporting.write_reports(pytestconfig, settings, [], stale=[]) == ([], [])
+    assert reporting.write_reports(pytestconfig, settings, [], stale=[], discovered=FOUND) == ([path], [])
+    assert "'test_it.py::test_one'," in path.read_text()
 
 
 def test_the_end_names_what_is_wrong_and_written() -> None:

@@ -73,7 +73,8 @@ def test_a_gate_whose_worker_died_has_crashed(pytester: pytest.Pytester) -> None
     run.report("setup", ids=["one"])
     run.report("???", "failed", longrepr="worker 'gw0' crashed\nmore")
     assert run.end() == {"one": "crashed"}
-    assert run.document["gates"][0]["reason"] == "worker 'gw0' crashed"
+    reason = f"worker 'gw0' crashed; reproduce it with: pytest {NODEID}"
+    assert run.document["gates"][0]["reason"] == reason
 
 
 def test_a_gate_that_was_reported_has_not_crashed(pytester: pytest.Pytester) -> None:
@@ -151,7 +152,7 @@ def deselect_in_worker(run: Run) -> None:
 
 
 def fail_to_collect(run: Run) -> None:
-    report: Any = SimpleNamespace(passed=False)
+    report: Any = SimpleNamespace(passed=False, failed=True, nodeid="test_it.py")
     run.results.pytest_collectreport(report)
 
 

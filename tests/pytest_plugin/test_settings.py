@@ -35,7 +35,7 @@ def test_a_run_without_options_asks_for_nothing(pytester: pytest.Pytester) -> No
     assert (made.defaults, made.override, made.ignore_bare) == ({}, {}, False)
     assert (made.json, made.junit, made.summary, made.baseline) == (None, None, None, None)
     assert made.baseline_path == pytester.path / "torchscript-baseline.json"
-    assert (made.update, made.discover, made.require_sdk, made.target_timeout) == (False, None, False, 600.0)
+    assert (made.update, made.discover, made.require_sdk, made.target_timeout) == (False, False, False, 600.0)
 
 
 def test_gates_that_are_switched_off_have_no_settings(pytester: pytest.Pytester) -> None:

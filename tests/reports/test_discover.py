@@ -1,50 +1,90 @@
-"""The listing of unmarked tests, and the conftest that marks them."""
+"""The table of unmarked tests, and the conftest that marks them."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 
-from pytest_torchscript.reports.discover import conftest, listing
-
-FOUND = [
-    {"nodeid": "test_b.py::test_it[2]", "model": "Head", "inputs": "x float32 (2, 8)", "verdict": "ShapeSpecialised"},
-    {"nodeid": "test_b.py::test_it[1]", "model": "Head", "inputs": "x float32 (2, 8)", "verdict": "ok"},
-    {"nodeid": "test_a.py::test_it", "model": "Encoder", "inputs": "ids int64 (2, 8)", "verdict": "ok"},
-]
+from pytest_torchscript.reports.discover import Discovered, conftest, entries, listing
 
 
-def test_each_test_is_listed_with_model_inputs_verdict_and_line() -> None:
-    """What to add, where, and what it would say."""
-    text = "\n".join(listing(FOUND))
-    for entry in FOUND:
-        assert entry["nodeid"] in text
-        assert f"{entry['model']}({entry['inputs']})" in text
-    assert text.count("@pytest.mark.torchscript") == 3
-    assert text.index("test_a.py") < text.index("test_b.py")
-    assert text.endswith("3 tests could carry the marker; 2 would pass today")
+def found(nodeid: str, model: str = "Head", verdict: str = "ok", place: str = "", arguments: str = "") -> Discovered:
+    passes = verdict.startswith("ok")
+    return Discovered(nodeid=nodeid, model=model, verdict=verdict, passes=passes, seconds=0.5, place=place, arguments=arguments)
+
+
+FOUND = entries(
+    asdict(entry)
+    for entry in (
+        found("test_b.py::test_it[3]", verdict="ShapeSpecialised", place="head.py:3"),
+        found("test_b.py::test_it[2]"),
+        found("test_b.py::test_it[1]"),
+        found("test_b.py::test_other", "Encoder"),
+        found("test_a.py::test_it", "Head"),
+    )
+)
+
+
+def test_one_table_by_model_with_parameter_sets_folded() -> None:
+    """A row has the test, the verdict, what the gate cost and the line of the failure."""
+    lines = [line.split() for line, _ in listing(FOUND)]
+    assert lines == [
+        ["model", "test", "verdict", "seconds", "at"],
+        ["Encoder", "test_b.py::test_other", "ok", "0.50", "-"],
+        ["Head", "test_a.py::test_it", "ok", "0.50", "-"],
+        ["test_b.py::test_it[3]", "ShapeSpecialised", "0.50", "head.py:3"],
+        ["test_b.py::test_it[2", "sets]", "ok", "1.00", "-"],
+        ["5", "tests", "could", "carry", "the", "marker;", "4", "would", "pass", "today"],
+    ]
+    assert [good for _, good in listing(FOUND)] == [None, True, True, False, True, None]
+
+
+def test_the_table_fits_the_terminal() -> None:
+    """Names give way, the verdict does not."""
+    wide = [found(f"tests/models/test_models.py::TestModels::test_{'x' * 100}", "Model" * 20, "ShapeSpecialised", "a" * 60)]
+    lines = [line for line, _ in listing(wide, 80)]
+    assert max(map(len, lines)) <= 80
+    assert "ShapeSpecialised" in lines[1]
 
 
 def test_nothing_found_is_said() -> None:
-    """An empty listing would look like a failure to look."""
-    (line,) = listing([])
+    """An empty table would look like a failure to look."""
+    ((line, _),) = listing([])
     assert "nothing to mark" in line
 
 
 def test_the_conftest_marks_the_tests_and_no_others() -> None:
-    """It is run as written; parameter sets of one test share an entry, and a verdict of today is noted."""
+    """It is run as written; each parameter set has its own line, and a verdict of today is noted."""
     text = conftest(FOUND)
-    assert text.count("test_b.py::test_it") == 1
-    assert "# today: ShapeSpecialised" in text
+    assert "'test_b.py::test_it[3]',  # today: ShapeSpecialised\n" in text
+    assert marked(text, "test_a.py::test_it", "test_b.py::test_it[3]", "test_b.py::test_it[4]", "test_b.py::test_it") == [
+        "test_a.py::test_it torchscript {}",
+        "test_b.py::test_it[3] torchscript {}",
+    ]
+
+
+def test_the_marker_has_the_arguments_that_it_needs() -> None:
+    """A target that only an option named; any, where a bare marker is a label."""
+    neuron = conftest([found("test_a.py::test_it", arguments="(target='neuron')")], bare=False)
+    assert marked(neuron, "test_a.py::test_it") == ["test_a.py::test_it torchscript {'target': 'neuron'}"]
+    plain = conftest([found("test_a.py::test_it")], bare=False)
+    assert marked(plain, "test_a.py::test_it") == ["test_a.py::test_it torchscript {'target': 'torchscript'}"]
+
+
+def marked(text: str, *nodeids: str) -> list[str]:
+    """What the conftest ``text`` marks among the tests with these ids."""
     scope: dict[str, object] = {}
     exec(compile(text, "conftest.py", "exec"), scope)
-    marked: list[str] = []
+    marks: list[str] = []
 
     def item(nodeid: str) -> SimpleNamespace:
-        return SimpleNamespace(nodeid=nodeid, add_marker=lambda mark: marked.append(f"{nodeid} {mark.name}"))
+        def add_marker(mark: pytest.MarkDecorator) -> None:
+            marks.append(f"{nodeid} {mark.name} {dict(mark.kwargs)}")
 
-    items = [item("test_a.py::test_it"), item("test_b.py::test_it[3]"), item("test_b.py::test_other")]
-    scope["pytest_collection_modifyitems"](items)  # type: ignore[operator]
-    assert marked == ["test_a.py::test_it torchscript", "test_b.py::test_it[3] torchscript"]
+        return SimpleNamespace(nodeid=nodeid, add_marker=add_marker)
+
+    scope["pytest_collection_modifyitems"]([item(nodeid) for nodeid in nodeids])  # type: ignore[operator]
     assert scope["pytest"] is pytest
+    return marks

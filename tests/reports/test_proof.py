@@ -138,8 +138,8 @@ def test_the_summary_says_lint() -> None:
 
 def test_discover_takes_lint_for_a_pass() -> None:
     """What would pass today is counted, and no test is marked as failing for it."""
-    entry = {"nodeid": "test_a.py::test_a", "model": "Bert", "inputs": "x", "verdict": "ok (lint)"}
-    assert discover.listing([entry])[-1] == "1 tests could carry the marker; 1 would pass today"
+    entry = discover.Discovered(nodeid="test_a.py::test_a", model="Bert", verdict="ok (lint)", passes=True)
+    assert discover.listing([entry])[-1] == ("1 tests could carry the marker; 1 would pass today", None)
     assert "# today" not in discover.conftest([entry])
 
 

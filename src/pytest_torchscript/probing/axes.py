@@ -32,7 +32,8 @@ def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
     dims = with_guessed_axes(cell.inputs, cell.dims, convolves=convolves, signals=bool(sized))
     axes = {path: dict(named) for path, named in dims.axes.items()}
     for path, axis in _read_by_python(cell, sized):
-        if axis not in axes.get(path, {}):
+        # An image is seldom given with other channels; its height and width are probed.
+        if axis not in axes.get(path, {}) and not (axis == 1 and "height" in axes.get(path, {}).values()):
             _name_axis(cell, axes, path, axis)
     return Dims(axes)
 

@@ -80,7 +80,9 @@ def joint(cell: Cell, inputs: Inputs, index: int) -> Variant:
         if path in masks:
             return fresh.mask_named(path, tensor, way.mask)
         if tensor.is_floating_point() or tensor.is_complex():
-            return way.floats(tensor, generator) if tensor.numel() else tensor.clone()
+            # torch has no arithmetic on floats of eight bits.
+            wide = tensor.float() if tensor.element_size() == 1 else tensor
+            return way.floats(wide, generator).to(tensor.dtype) if tensor.numel() else tensor.clone()
         if tensor.dtype == torch.bool:
             return fresh.booleans(tensor, way.booleans, generator)
         return fresh.integers(path, tensor, way.integers, generator)

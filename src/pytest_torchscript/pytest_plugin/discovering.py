@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from .. import gate
 from ..errors import SubjectError
+from ..reports.discover import Discovered
 from ..reports.proof import verdict_with_proof
 from ..result import GateResult
 from ..spec import GateSpec
@@ -17,7 +20,7 @@ __all__ = ["candidates"]
 
 def candidates(
     calls: Sequence[ObservedCall], spec: GateSpec, *, nodeid: str, root: str, targets: Targets, name_target: bool
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """An entry for each observed call that could carry a gate, with the verdict that it would get.
 
     ``name_target`` says that the marker has to name the targets of ``spec``, because only an option of this run does.
@@ -32,16 +35,22 @@ def candidates(
             # A part without a tensor among its inputs carries no gate.
             continue
         result = gate.judge(subject, spec, id="discovered", nodeid=nodeid, root=root, targets=targets)
-        found.append(
-            {
-                "nodeid": nodeid,
-                "model": type(call.model).__name__,
-                "inputs": gate.described(subject),
-                "arguments": arguments,
-                "verdict": _verdict(result),
-            }
+        entry = Discovered(
+            nodeid=nodeid,
+            model=type(call.model).__name__,
+            verdict=_verdict(result),
+            passes=not result.failed,
+            seconds=result.seconds,
+            place=_place(result),
+            arguments=arguments,
         )
+        found.append(asdict(entry))
     return found
+
+
+def _place(result: GateResult) -> str:
+    findings = (f for cell in result.cells for check in cell.checks if check.verdict for f in check.findings)
+    return next((f"{finding.file}:{finding.line}" for finding in findings if finding.file and finding.line), "")
 
 
 def _verdict(result: GateResult) -> str:

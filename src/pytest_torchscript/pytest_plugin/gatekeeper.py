@@ -5,21 +5,21 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from ..errors import SpecError, SubjectError
+from ..errors import SpecError
 from ..naming import default_id, slug
 from ..reports import terminal
 from ..result import GateFailed, GateResult, Outcome
 from ..spec import GateSpec, parse_arguments, spec_of_layers
 from ..targets.base import Targets
-from . import handover
-from .body import Body, is_skip, unittest_failure
+from . import failures, handover
+from .body import BODY, Body, is_skip, unittest_error
 from .configuration import Configuration
-from .markers import GATES, GateNames, Request, requests
+from .markers import GATES, MARKER, GateNames, Request, nodeid_of, requests
 from .settings import Settings
 
 __all__ = ["GATES_BY_ID", "Gatekeeper"]
@@ -28,6 +28,7 @@ GATES_BY_ID = pytest.StashKey[dict[str, str]]()
 """On the config: every gate that was collected in this process, with the node id of its test."""
 
 _FOUND = pytest.StashKey[list[GateResult]]()
+_REPORTED = pytest.StashKey[list[GateResult]]()
 _DISCOVERED = pytest.StashKey[list[dict[str, str]]]()
 _EXPLICIT = pytest.StashKey[bool]()
 
@@ -40,6 +41,7 @@ class Gatekeeper:
         self._settings = settings
         self._names = GateNames()
         self._failed_inside: set[str] = set()
+        self._progress = handover.Progress(config)
         self._targets = Targets()
         self._defaults = settings.defaults
 
@@ -69,7 +71,7 @@ class Gatekeeper:
             except SpecError as error:
                 problems.append(f"{item.nodeid}: {error}")
                 continue
-            collected.update({request.id: item.nodeid for request in item.stash[GATES]})
+            collected.update(dict.fromkeys(_ids(item), item.nodeid))
         if problems:
             raise pytest.UsageError("\n".join(dict.fromkeys(problems)))
 
@@ -104,24 +106,26 @@ class Gatekeeper:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         asked = item.stash.get(GATES, ())
+        explicit = MARKER in getattr(item, "fixturenames", ())
         if not asked and self._settings.discover and isinstance(item, pytest.Function):
             return (yield from self._discovering(item))
-        if not asked:
+        if not asked and not explicit:
             return (yield)
         item.stash.setdefault(_FOUND, [])
         self._failed_inside.discard(item.nodeid)
-        body = Body()
+        body = item.stash[BODY] = Body()
         # A class that is no module is never called as one: watching for it finds nothing.
         classes = [request.spec.model for request in asked if inspect.isclass(request.spec.model)]
         try:
-            with body.watching(item, classes):
+            with body.watching(item, classes, keep_result=bool(asked)):
                 outcome = yield
         except BaseException as error:
-            _not_run(item, asked, f"the test itself {'was skipped' if is_skip(error) else 'failed'}")
+            self._not_run(item, "the test itself", skipped=is_skip(error))
             raise
-        reason = self._why_not_passed(item)
-        if reason:
-            _not_run(item, asked, reason)
+        if item.nodeid in self._failed_inside:
+            self._not_run(item, "a subtest", skipped=False)
+        elif (kept := unittest_error(item)) is not None:
+            self._not_run(item, "the test itself", skipped=is_skip(kept))
         elif not item.stash.get(_EXPLICIT, False):
             self._run_gates(item, asked, body)
         return outcome
@@ -131,68 +135,81 @@ class Gatekeeper:
         if report.when == "call" and report.failed:
             self._failed_inside.add(report.nodeid)
 
-    def _why_not_passed(self, item: pytest.Item) -> str | None:
-        """Why a test whose body raised nothing did not pass; None if it did."""
-        return "a subtest failed" if item.nodeid in self._failed_inside else unittest_failure(item)
+    def _not_run(self, item: pytest.Item, what: str, *, skipped: bool) -> None:
+        """Note that the gates of a test were not run, unless an explicit one was; ``what`` failed, or skipped itself."""
+        found, nodeid = item.stash.setdefault(_FOUND, []), nodeid_of(item)
+        if found:
+            return
+        if skipped:
+            ids, reason = [request.id for request in item.stash.get(GATES, ())], f"{what} was skipped"
+            found += [GateResult(id=id, nodeid=nodeid, outcome=Outcome.SKIPPED, reason=reason) for id in ids]
+        else:
+            found += [self._settings.judged(GateResult.not_judged(id, nodeid, f"{what} failed")) for id in _ids(item)]
 
     def _run_gates(self, item: pytest.Item, asked: tuple[Request, ...], body: Body) -> None:
-        """Run the gates of a test that has passed, and make it fail or xfail as they say."""
+        """Run the gates of a test that has passed, and make it fail, xfail or skip as they say."""
+        from .unjudged import cut_off
+
         found = item.stash[_FOUND]
         for request in asked:
             try:
                 found.extend(self._settings.judged(result) for result in self._gate(item, request, body))
             except BaseException as error:
                 # A fixture that skips, a timeout, an exit: the test ends so, and the report says why.
-                found.append(_cut_off(item, request, error))
+                found.append(self._settings.judged(cut_off(request, nodeid_of(item), error, self._progress.check)))
                 raise
         failing = [result for result in found if result.failed]
         if failing:
-            blocks = "\n\n".join(terminal.failure_block(result) for result in failing)
-            text = f"{', '.join(dict.fromkeys(map(terminal.headline, failing)))}\n{blocks}"
-            pytest.fail(handover.sendable(text), pytrace=False)
+            raise failures.GateFailure(failing)
         known = [result for result in found if result.outcome is Outcome.XFAILED]
         if known:
             raise pytest.xfail.Exception(handover.sendable("; ".join(str(result.reason) for result in known)))
 
     def _gate(self, item: pytest.Item, request: Request, body: Body) -> Iterator[GateResult]:
         """The results of one request: one for each model that the test is about."""
-        from .. import gate
         from .subjects import UnfitModel, subjects
+        from .unjudged import unfit
 
-        try:
-            models = subjects(item, request.spec, body)
-        except SubjectError as error:
-            yield GateResult.judged(request.id, item.nodeid, gate.refused(str(error), request.spec))
-            return
+        models = subjects(item, request.spec, body)
         taken: set[str] = set()
         for subject in models:
             name = request.id
             if len(models) > 1:
                 name = _free_name(f"{name}-{slug(type(subject.model).__name__)}", taken)
             if isinstance(subject, UnfitModel):
-                yield GateResult.judged(name, item.nodeid, gate.refused(subject.reason, request.spec))
+                yield unfit(subject, request.spec, name, nodeid_of(item), inherited=request.inherited)
             else:
                 yield self._judged(item, subject, request.spec, name)
 
     def _judged(self, item: pytest.Item, subject: Any, spec: GateSpec, name: str) -> GateResult:
         from .. import gate
 
-        root = str(self._config.rootpath)
-        return gate.judge(subject, spec, id=name, nodeid=item.nodeid, root=root, targets=self._targets)
+        self._progress("eager")
+        result = gate.judge(
+            subject,
+            spec,
+            id=name,
+            nodeid=nodeid_of(item),
+            root=str(self._config.rootpath),
+            targets=self._targets,
+            progress=self._progress,
+        )
+        self._progress("")
+        return result
 
     def _discovering(self, item: pytest.Item) -> Generator[None, Any, Any]:
         """Run an unmarked test, and note what the marker would make of it; the test's own outcome stands."""
         from .discovering import candidates
 
-        body = Body()
+        body = item.stash[BODY] = Body()
         with body.watching(item, keep_result=False):
             outcome = yield
-        if self._why_not_passed(item) or item.stash.get(_EXPLICIT, False):
+        if item.nodeid in self._failed_inside or unittest_error(item) or item.stash.get(_EXPLICIT, False):
             return outcome
         item.stash[_DISCOVERED] = candidates(
             body.calls,
             GateSpec.merge(self._settings.override, self._defaults),
-            nodeid=item.nodeid,
+            nodeid=nodeid_of(item),
             root=str(self._config.rootpath),
             targets=self._targets,
             # What the option asks for, the marker has to say; what the configuration says holds for it as well.
@@ -228,18 +245,20 @@ class Gatekeeper:
         asked = item.stash.get(GATES, ())
         farther = asked[0].layers[1:] if asked else (self._defaults,)
         spec = spec_of_layers((self._settings.override, parsed, *farther), known)
-        base = spec.id or (asked[0].id if asked else default_id(item.nodeid))
+        base = spec.id or _ids(item)[0]
         taken = {result.id for result in item.stash[_FOUND]}
         return spec, base if base not in taken else _free_name(f"{base}-{slug(type(model).__name__)}", taken)
 
     def _checked(self, item: pytest.Item, model: Any, inputs: Any, spec: GateSpec, name: str) -> GateResult:
-        from .. import gate
+        from .subjects import UnfitModel, explicit_subject
+        from .unjudged import unfit
 
-        try:
-            call = None if inputs is None else gate.call_of(gate.check_model(model), inputs)
-            return self._judged(item, gate.Subject(model=model, call=call), spec, name)
-        except SubjectError as error:
-            return GateResult.judged(name, item.nodeid, gate.refused(str(error), spec))
+        body = item.stash.get(BODY, None)
+        with body.suspended() if body else nullcontext():
+            subject = explicit_subject(item, model, inputs, body)
+            if isinstance(subject, UnfitModel):
+                return unfit(subject, spec, name, nodeid_of(item), inherited=False)
+            return self._judged(item, subject, spec, name)
 
     # Reporting
 
@@ -248,23 +267,46 @@ class Gatekeeper:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         report = yield
-        asked = item.stash.get(GATES, ())
-        stopped = report.when == "setup" and not report.passed
-        if stopped:
-            _not_run(item, asked, f"the test's setup {'skipped it' if report.skipped else 'failed'}")
-        found: list[GateResult] = []
-        if report.when == "call" or stopped:
-            found, item.stash[_FOUND] = item.stash.get(_FOUND, []), []
-        if report.skipped and hasattr(report, "wasxfail"):
-            found = [replace(r, outcome=Outcome.XFAILED) if r.outcome is Outcome.FAILED else r for r in found]
+        expected = report.skipped and hasattr(report, "wasxfail")
+        if call.excinfo is not None and report.failed:
+            failures.show(report, call.excinfo.value, self._config.rootpath)
+        if report.when == "setup" and not report.passed:
+            not_to_run = call.excinfo is not None and isinstance(call.excinfo.value, pytest.xfail.Exception)
+            self._not_run(item, "the test's setup", skipped=report.skipped and (not_to_run or not expected))
+        found = self._to_report(item, report)
+        if expected:
+            from .unjudged import as_expected
+
+            found = list(map(as_expected, found))
         handover.attach(
             report,
             # Sent with the setup, so that they are known when the worker dies in the call.
-            ids=[request.id for request in asked] if report.when == "setup" else [],
+            ids=_ids(item) if report.when == "setup" else [],
             gates=[result.to_json() for result in found],
             discovered=item.stash.get(_DISCOVERED, []) if report.when == "call" else [],
         )
         return report
+
+    def _to_report(self, item: pytest.Item, report: pytest.TestReport) -> list[GateResult]:
+        """The results that go with a report: those of the call, or what a failed setup or teardown makes of the gates."""
+        if report.when == "teardown":
+            if not report.failed:
+                return []
+            from .unjudged import torn_down
+
+            return [self._settings.judged(torn_down(result)) for result in item.stash.get(_REPORTED, []) if not result.failed]
+        found: list[GateResult] = []
+        if report.when == "call" or not report.passed:
+            found, item.stash[_FOUND] = item.stash.get(_FOUND, []), []
+        item.stash[_REPORTED] = found
+        return found
+
+
+def _ids(item: pytest.Item) -> list[str]:
+    """The names of the gates that a test asks for, by markers or by the fixture, as far as they are known before it runs."""
+    asked = item.stash.get(GATES, ())
+    explicit = MARKER in getattr(item, "fixturenames", ())
+    return [request.id for request in asked] or ([default_id(nodeid_of(item))] if explicit else [])
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -275,22 +317,3 @@ def _free_name(name: str, taken: set[str]) -> str:
         candidate = f"{name}-{count}"
     taken.add(candidate)
     return candidate
-
-
-def _cut_off(item: pytest.Item, request: Request, error: BaseException) -> GateResult:
-    """The result of a gate that an exception ended."""
-    from ..diagnosis.remedies import hint_for
-
-    outcome = Outcome.SKIPPED if is_skip(error) else Outcome.FAILED
-    if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
-        outcome = Outcome.CRASHED
-    hint = hint_for(str(error), verdict="EagerFailure") if outcome is Outcome.FAILED else None
-    reason = f"the gate was cut off: {type(error).__name__}: {error}" + (f"; remedy: {hint}" if hint else "")
-    return GateResult(id=request.id, nodeid=item.nodeid, outcome=outcome, reason=reason)
-
-
-def _not_run(item: pytest.Item, asked: tuple[Request, ...], reason: str) -> None:
-    """Note that the gates of a test were not run, unless an explicit one was."""
-    found = item.stash.setdefault(_FOUND, [])
-    if not found:
-        found.extend(GateResult(id=request.id, nodeid=item.nodeid, outcome=Outcome.SKIPPED, reason=reason) for request in asked)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["COLLECTED", "FILTERED", "USAGE_ERROR", "attach", "attached", "sendable", "worker_output"]
+__all__ = ["COLLECTED", "FILTERED", "PROGRESS", "USAGE_ERROR", "Progress", "attach", "attached", "sendable", "worker_output"]
 
 USAGE_ERROR = "torchscript_usage_error"
 """Why a worker collects nothing."""
@@ -17,6 +19,24 @@ COLLECTED = "torchscript_collected"
 
 FILTERED = "torchscript_filtered"
 """Whether a worker deselected tests."""
+
+
+PROGRESS = "torchscript_progress"
+"""Among what a worker is given: the file in which it notes the check that is under way."""
+
+
+class Progress:
+    """The check that is under way. In an xdist worker it is noted in a file too, which outlives the process."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._file: str | None = getattr(config, "workerinput", {}).get(PROGRESS)
+        self.check = ""
+
+    def __call__(self, check: str) -> None:
+        self.check = check
+        if self._file is not None:
+            with suppress(OSError):
+                Path(self._file).write_text(check, encoding="utf-8")
 
 
 def worker_output(config: pytest.Config) -> dict[str, Any] | None:

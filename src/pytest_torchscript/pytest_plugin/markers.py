@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +13,25 @@ import pytest
 
 from ..errors import SpecError
 from ..naming import default_id, slug
-from ..spec import GateSpec, Known, nearest, parse_arguments, spec_of_layers
+from ..spec import GateSpec, Known, parse_arguments, spec_of_layers
 
-__all__ = ["GATES", "GateNames", "Request", "asks_for_a_gate", "has_fixture", "levels", "requests"]
+__all__ = ["GATES", "MARKER", "GateNames", "Request", "asks_for_a_gate", "has_fixture", "levels", "nodeid_of", "requests"]
 
 MARKER = "torchscript"
+_REPETITION = "__pytest_repeat_step_number"
+"""The parameter by which pytest-repeat runs a test several times; its id, ``2-5``, ends the id of the parameter set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One gate that a test asks for; ``layers`` are the arguments that ``spec`` was merged from, the nearest first."""
+    """One gate that a test asks for; ``layers`` are the arguments that ``spec`` was merged from, the nearest first.
+
+    ``inherited`` says that the test itself does not carry the marker: its class or module does, or a conftest added it.
+    """
 
     spec: GateSpec
     id: str
+    inherited: bool
     layers: tuple[Mapping[str, Any], ...]
 
 
@@ -67,16 +75,16 @@ def requests(
         SpecError: an impossible argument, a fixture that is not there, an id that is taken.
     """
     try:
-        parsed = [
-            [parse_arguments(mark.args, mark.kwargs, known) for mark in marks]
-            for marks in levels(item, ignore_bare=ignore_bare)
-        ]
+        marks_by_level = levels(item, ignore_bare=ignore_bare)
+        parsed = [[parse_arguments(mark.args, mark.kwargs, known) for mark in marks] for marks in marks_by_level]
         farther = [layer for level in parsed[1:] for layer in level]
+        own = _own_marks(item)
         for index, layer in enumerate(parsed[0] if parsed else ()):
             layers = (override, layer, *farther, defaults)
             spec = spec_of_layers(layers, known)
             _refuse_missing_fixtures(item, spec)
-            yield Request(spec=spec, id=names.name(item, spec, layer, index), layers=layers)
+            name, inherited = names.name(item, spec, layer, index), id(marks_by_level[0][index]) not in own
+            yield Request(spec=spec, id=name, inherited=inherited, layers=layers)
     except SpecError as error:
         raise SpecError(f"@pytest.mark.torchscript: {error}") from None
 
@@ -96,29 +104,51 @@ class GateNames:
         if spec.id is None:
             return self._from_nodeid(item, index)
         name = spec.id
-        parameters = getattr(getattr(item, "callspec", None), "id", "")
+        parameters = _parameters(item)
         # One marker over many parameter sets, or on a class, is many gates: the id alone would not tell them apart.
         if "id" not in layer or not _gives_id(item.own_markers, spec.id):
-            name = f"{name}-{slug(item.name)}"
+            name = f"{name}-{slug(nodeid_of(item).rpartition('::')[2])}"
         elif parameters and not _gives_id(_parameter_marks(item), spec.id):
             name = f"{name}-{slug(parameters)}"
-        owner = f"{item.nodeid}, marker {index + 1}"
+        owner = f"{nodeid_of(item)}, marker {index + 1}"
         taken = self._owners.setdefault(name, owner)
         if taken != owner:
             raise SpecError(f"id {name!r} is taken by {taken.partition(',')[0]}; ids are unique in every report")
         return name
 
     def _from_nodeid(self, item: pytest.Item, index: int) -> str:
-        name = default_id(item.nodeid) + (f"-{index + 1}" if index else "")
-        if self._owners.setdefault(name, item.nodeid) != item.nodeid:
+        nodeid = nodeid_of(item)
+        name = default_id(nodeid) + (f"-{index + 1}" if index else "")
+        if self._owners.setdefault(name, nodeid) != nodeid:
             # Node ids that differ only in characters an id cannot hold are told apart by a digest.
-            name = f"{name}-{hashlib.sha256(item.nodeid.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
-            self._owners[name] = item.nodeid
+            name = f"{name}-{hashlib.sha256(nodeid.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+            self._owners[name] = nodeid
         return name
+
+
+def nodeid_of(item: pytest.Item) -> str:
+    """The node id of a test; that of a repetition by pytest-repeat is the test's own, since it is the same gate."""
+    given = getattr(getattr(item, "callspec", None), "id", "")
+    own = _parameters(item)
+    return item.nodeid if own == given else item.nodeid.removesuffix(f"[{given}]") + (f"[{own}]" if own else "")
+
+
+def _parameters(item: pytest.Item) -> str:
+    """The id of a test's parameter set, without the number of the repetition."""
+    callspec = getattr(item, "callspec", None)
+    given = str(getattr(callspec, "id", ""))
+    return re.sub(r"(^|-)\d+-\d+$", "", given) if _REPETITION in getattr(callspec, "params", {}) else given
 
 
 def _parameter_marks(item: pytest.Item) -> list[pytest.Mark]:
     return list(getattr(getattr(item, "callspec", None), "marks", ()))
+
+
+def _own_marks(item: pytest.Item) -> set[int]:
+    """The identities of the marks that are written on the test: on its function, or on its parameter set."""
+    written = getattr(getattr(item, "obj", None), "pytestmark", [])
+    marks = [*(written if isinstance(written, list) else [written]), *_parameter_marks(item)]
+    return {id(getattr(mark, "mark", mark)) for mark in marks}
 
 
 def _gives_id(marks: list[pytest.Mark], id: str) -> bool:
@@ -144,4 +174,8 @@ def _nearest_fixture(item: pytest.Item, name: str) -> str:
     attributes = vars(item.session._fixturemanager).items()
     tables = [table for attribute, table in attributes if attribute.startswith("_arg2") and table]
     known = {str(known) for table in tables for known in table if has_fixture(item, str(known))}
-    return nearest(name, sorted(known)) if known else ""
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+    if near:
+        return f"; did you mean {' or '.join(map(repr, near))}?"
+    nearest = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.0)
+    return f"; the nearest names are {', '.join(map(repr, nearest))}" if nearest else ""

@@ -50,13 +50,18 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     for option, text in _PATHS.items():
         group.addoption(option, default=None, metavar="PATH", help=text)
     group.addoption(
-        "--torchscript-discover",
-        nargs="?",
-        const="list",
+        "--torchscript-discover-write",
         default=None,
-        choices=("list", "write"),
-        help="observe unmarked tests and list which could carry the marker, and what the verdict would be; "
-        "'write' also prints a conftest that marks them",
+        metavar="FILE",
+        help="as --torchscript-discover, and write a conftest to FILE that marks what was found ('-' prints it)",
+    )
+    # A name of its own, since an option with an optional value would take a path that follows it for the value.
+    group.addoption(
+        "--torchscript-discover=write",
+        dest="torchscript_discover_write",
+        action="store_const",
+        const="-",
+        help="the same as --torchscript-discover-write=-",
     )
     for option, text in _SWITCHES.items():
         group.addoption(option, action="store_true", default=False, help=text)
@@ -71,6 +76,7 @@ _PATHS: Mapping[str, str] = {
     f"(default: {DEFAULT_BASELINE} at the root directory)",
 }
 _SWITCHES: Mapping[str, str] = {
+    "--torchscript-discover": "observe unmarked tests and list which could carry the marker, and what the verdict would be",
     "--torchscript-update-baseline": "record the gates that run in the baseline; refused when CI is set",
     "--torchscript-require-sdk": "fail a gate whose target's tools (an SDK, a compiler) are missing, "
     "instead of checking its published rules",

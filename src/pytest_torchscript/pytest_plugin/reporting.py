@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ..errors import GateError
+from ..files import write_text
 from ..reports import discover, terminal
 from ..reports import json as json_report
 from ..reports.document import Document
@@ -42,7 +43,12 @@ def _version(package: str) -> str | None:
 
 
 def write_reports(
-    config: pytest.Config, settings: Settings, gates: Sequence[GateResult], *, stale: Sequence[str]
+    config: pytest.Config,
+    settings: Settings,
+    gates: Sequence[GateResult],
+    *,
+    stale: Sequence[str],
+    discovered: Sequence[dict[str, Any]] = (),
 ) -> tuple[list[Path], list[str]]:
     """Write every file that was asked for; the files that were written, and a sentence for each that could not be."""
     document = Document.of(gates, environment(), stale)
@@ -64,11 +70,16 @@ def write_reports(
 
         markdown.write(path, document, root=config.rootpath)
 
+    def write_conftest(path: Path) -> None:
+        write_text(path, discover.conftest(discover.entries(discovered), bare=not settings.ignore_bare))
+
+    conftest = Path(settings.discover_write) if discovered and settings.discover_write not in (None, "-") else None
     asked: list[tuple[str, Path | None, Callable[[Path], None]]] = [
         ("--torchscript-update-baseline", settings.baseline_path if settings.update and gates else None, write_baseline),
         ("--torchscript-json", settings.json, lambda path: json_report.write(path, document)),
         ("--torchscript-junit", settings.junit, write_junit),
         ("--torchscript-summary", settings.summary if gates or stale else None, write_summary),
+        ("--torchscript-discover-write", conftest, write_conftest),
     ]
     written: list[Path] = []
     problems: list[str] = []
@@ -111,14 +122,21 @@ def show_gates(reporter: pytest.TerminalReporter, gates: Sequence[GateResult], *
             reporter.write_line(line, **_colour(good))
 
 
-def show_discovered(reporter: pytest.TerminalReporter, discovered: Sequence[dict[str, str]], *, with_conftest: bool) -> None:
-    """The unmarked tests that could carry the marker, and a conftest that marks them."""
+def show_discovered(reporter: pytest.TerminalReporter, discovered: Sequence[dict[str, Any]], settings: Settings) -> None:
+    """The unmarked tests that could carry the marker; a conftest that marks them is printed or written if asked for."""
+    found = discover.entries(discovered)
     reporter.write_sep("=", "torchscript discover")
-    for line in discover.listing(discovered):
-        reporter.write_line(line)
-    if with_conftest and discovered:
+    for line, good in discover.listing(found, shutil.get_terminal_size().columns):
+        reporter.write_line(line, **_colour(good))
+    path = settings.discover_write
+    if path is None or not found:
+        return
+    if path == "-":
         reporter.write_sep("-", "conftest.py")
-        reporter.write_line(discover.conftest(discovered))
+        reporter.write_line(discover.conftest(found, bare=not settings.ignore_bare))
+        reporter.write_sep("-", "end of conftest.py")
+    if any(not entry.passes for entry in found):
+        reporter.write_line("under that conftest, record what fails today: pytest --torchscript-update-baseline")
 
 
 def show_end(reporter: pytest.TerminalReporter, *, problems: Sequence[str], written: Sequence[Path]) -> None:

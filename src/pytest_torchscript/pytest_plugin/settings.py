@@ -42,7 +42,8 @@ class Settings:
     baseline_path: Path
     baseline: Baseline | None
     update: bool
-    discover: str | None
+    discover: bool
+    discover_write: str | None = None
     require_sdk: bool = False
     target_timeout: float = DEFAULT_TIMEOUT
 
@@ -59,6 +60,7 @@ class Settings:
         defaults, override = configuration.defaults(config), _override(config)
         ignore_bare, update = _ignore_bare(config), _update(config)
         path, recorded = _baseline(config, update=update)
+        discover_write = _conftest(config)
         return cls(
             defaults=defaults,
             override=override,
@@ -69,7 +71,8 @@ class Settings:
             baseline_path=path,
             baseline=recorded,
             update=update,
-            discover=config.getoption("--torchscript-discover"),
+            discover=bool(config.getoption("--torchscript-discover")) or discover_write is not None,
+            discover_write=discover_write,
             require_sdk=bool(config.getoption("--torchscript-require-sdk")),
             target_timeout=_timeout(config),
         )
@@ -141,6 +144,16 @@ def _timeout(config: pytest.Config) -> float:
 def _summary(config: pytest.Config) -> Path | None:
     asked, given = _report(config, "--torchscript-summary"), os.environ.get("GITHUB_STEP_SUMMARY")
     return Path(given) if asked is None and given else asked
+
+
+def _conftest(config: pytest.Config) -> str | None:
+    """Where the conftest of ``--torchscript-discover-write`` goes, ``-`` for the terminal; no file of the user is replaced."""
+    option = "--torchscript-discover-write"
+    written = _report(config, option) if config.getoption(option) != "-" else "-"
+    # Only the process that writes it looks: in a worker that starts late it may be there already.
+    if isinstance(written, Path) and written.exists() and not hasattr(config, "workerinput"):
+        raise SpecError(f"{option}: {str(written)!r} exists already; name another file, or remove it first")
+    return None if written is None else str(written)
 
 
 def _report(config: pytest.Config, option: str) -> Path | None:

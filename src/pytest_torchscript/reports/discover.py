@@ -2,64 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
-__all__ = ["conftest", "listing"]
+from .columns import Row, laid_out
+from .terminal import WIDTH, Line
 
-_LINE = "@pytest.mark.torchscript"
+__all__ = ["Discovered", "conftest", "entries", "listing"]
 
-
-def _sorted(found: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    return sorted(found, key=lambda entry: (entry["nodeid"], entry["model"]))
-
-
-def _passes(verdict: str) -> bool:
-    # "ok (lint)" is one as well.
-    return verdict.partition(" ")[0] == "ok"
+# Columns by number with the widths that they keep when a terminal is narrow: the first gives way first.
+_ROOM = ((4, 40), (1, 50), (4, 24), (0, 24), (1, 30), (2, 16), (4, 12), (0, 12), (1, 16))
 
 
-def listing(found: Iterable[Mapping[str, str]]) -> list[str]:
-    """A block a test: the model, its inputs, the verdict it would get, and the line to add."""
-    entries = _sorted(found)
-    if not entries:
-        return ["no unmarked test that passed called an nn.Module with a tensor: nothing to mark"]
-    lines = []
-    for entry in entries:
-        lines.append(f"{entry['nodeid']}")
-        lines.append(f"    model    {entry['model']}({entry['inputs']})")
-        lines.append(f"    verdict  {entry['verdict']}")
-        lines.append(f"    add      {_LINE}{entry.get('arguments', '')}")
-    tests = {entry["nodeid"] for entry in entries}
-    good = tests - {entry["nodeid"] for entry in entries if not _passes(entry["verdict"])}
-    lines.append(f"{len(tests)} tests could carry the marker; {len(good)} would pass today")
-    return lines
+@dataclass(frozen=True, kw_only=True)
+class Discovered:
+    """One model in one unmarked test, and what a gate would say of it.
+
+    ``seconds`` is what the gate took, ``place`` the line of its failure (``src/head.py:41``); ``arguments`` are those that
+    the marker has to have, with their parentheses.
+    """
+
+    nodeid: str
+    model: str
+    verdict: str
+    passes: bool
+    seconds: float = 0.0
+    place: str = ""
+    arguments: str = ""
 
 
-def conftest(found: Iterable[Mapping[str, str]]) -> str:
-    """A conftest that marks these tests, to be put at the root directory; no test is edited."""
-    found = _sorted(found)
+def entries(found: Iterable[Mapping[str, Any]]) -> list[Discovered]:
+    """What the processes that ran the tests found, in one order."""
+    return sorted((Discovered(**entry) for entry in found), key=lambda entry: (entry.nodeid, entry.model))
+
+
+def listing(found: Sequence[Discovered], width: int = WIDTH) -> list[Line]:
+    """One table of at most ``width`` places, by model class; parameter sets that differ in nothing share a row."""
+    if not found:
+        return [("no unmarked test that passed called an nn.Module with a tensor: nothing to mark", None)]
+    rows: list[Row] = [(("model", "test", "verdict", "seconds", "at"), None)]
+    shown = ""
+    for (model, test, verdict, place), alike in groupby(sorted(found, key=_row), _row):
+        sets = list(alike)
+        name = f"{test}[{len(sets)} sets]" if len(sets) > 1 else sets[0].nodeid
+        seconds = f"{sum(entry.seconds for entry in sets):.2f}"
+        rows.append(((model if model != shown else "", name, verdict, seconds, place or "-"), sets[0].passes))
+        shown = model
+    tests = {entry.nodeid for entry in found}
+    good = tests - {entry.nodeid for entry in found if not entry.passes}
+    summary = f"{len(tests)} tests could carry the marker; {len(good)} would pass today"
+    return [*laid_out(rows, width, _ROOM, names=(0, 1, 4), numbers=3), (summary, None)]
+
+
+def _row(entry: Discovered) -> tuple[str, str, str, str]:
+    return entry.model, entry.nodeid.partition("[")[0], entry.verdict, entry.place
+
+
+def conftest(found: Sequence[Discovered], *, bare: bool = True) -> str:
+    """A conftest that marks these tests, each parameter set by itself; no test is edited.
+
+    Without ``bare``, a marker without arguments would be a plain label: it then names its target.
+    """
     verdicts: dict[str, list[str]] = {}
     for entry in found:
-        # One entry for all parameter sets of a test.
-        verdicts.setdefault(entry["nodeid"].partition("[")[0], []).append(entry["verdict"])
-    arguments = next((entry.get("arguments", "") for entry in found), "")
-    entries = []
-    for nodeid, seen in verdicts.items():
-        failing = dict.fromkeys(verdict for verdict in seen if not _passes(verdict))
-        note = f"  # today: {', '.join(failing)}" if failing else ""
-        entries.append(f"    {nodeid!r},{note}")
+        verdicts.setdefault(entry.nodeid, []).extend([] if entry.passes else [entry.verdict])
+    arguments = next((entry.arguments for entry in found), "") or ("" if bare else '(target="torchscript")')
+    marked = []
+    for nodeid, failing in verdicts.items():
+        note = f"  # today: {', '.join(dict.fromkeys(failing))}" if failing else ""
+        marked.append(f"    {nodeid!r},{note}")
     return "\n".join(
         [
             "import pytest",
             "",
+            "# Found by pytest --torchscript-discover-write.",
             "GATED = {",
-            *entries,
+            *marked,
             "}",
             "",
             "",
             "def pytest_collection_modifyitems(items):",
             "    for item in items:",
-            '        if item.nodeid.partition("[")[0] in GATED:',
+            "        if item.nodeid in GATED:",
             f"            item.add_marker(pytest.mark.torchscript{arguments})",
+            "",
         ]
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,10 +12,14 @@ import torch
 from ..errors import SubjectError
 from .observe import ObservedCall, signature_of
 
-__all__ = ["NOT_GIVEN", "Offered", "example_inputs", "models", "observed_call"]
+__all__ = ["NOT_GIVEN", "NoModelError", "Offered", "example_inputs", "models", "observed_call"]
 
 NOT_GIVEN: Final = object()
 """Stands for inputs that nothing gives; None would hide a fixture that gives None by mistake."""
+
+
+class NoModelError(SubjectError):
+    """A test offers no model, and its marker names none: no mistake where one marker stands for many tests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,8 @@ class Offered:
     """What a test that has passed offers: what its body returned and called, and its fixtures.
 
     ``calls_by_class`` are the calls of a class that the marker names, also those inside other modules. ``fixtures`` are
-    the values that the test took, ``fixture`` gives any fixture's value by name.
+    the values that the test took, ``fixture`` gives any fixture's value by name. ``bypassed`` are the classes of
+    models of which the body called ``forward`` alone, which is not observed; ``calls_forward`` says that its text does so.
     """
 
     returned: Any = None
@@ -31,6 +36,16 @@ class Offered:
     calls_by_class: Mapping[type, Sequence[ObservedCall]] = field(default_factory=dict)
     fixtures: Mapping[str, Any] = field(default_factory=dict)
     fixture: Callable[[str], Any] = field(default=lambda name: NOT_GIVEN)
+    bypassed: Collection[type] = ()
+    calls_forward: bool = False
+
+    @property
+    def advice(self) -> str:
+        """What to do about a body that calls ``forward``; empty where it does not."""
+        if not (self.bypassed or self.calls_forward):
+            return ""
+        called = " and ".join(f"{cls.__name__}.forward()" for cls in self.bypassed) or ".forward()"
+        return f"; the test calls {called}, which is not observed: call the model itself, model(x)"
 
 
 def models(wanted: Any, offered: Offered) -> tuple[list[Any], Any]:
@@ -40,7 +55,8 @@ def models(wanted: Any, offered: Offered) -> tuple[list[Any], Any]:
     test returns, what its body called, the single module among its fixtures.
 
     Raises:
-        SubjectError: there is no model; it says what was looked for.
+        NoModelError: the test offers no model; it says what was looked for.
+        SubjectError: what the marker names gives none.
     """
     if wanted is not None:
         return _named(wanted, offered), NOT_GIVEN
@@ -51,7 +67,7 @@ def models(wanted: Any, offered: Offered) -> tuple[list[Any], Any]:
         return [returned[0]], NOT_GIVEN if returned[1] is None else returned[1]
     if offered.calls:
         return [call.model for call in offered.calls], NOT_GIVEN
-    return [_from_fixtures(offered.fixtures)], NOT_GIVEN
+    return [_from_fixtures(offered)], NOT_GIVEN
 
 
 def example_inputs(wanted: Any, offered: Offered) -> Any:
@@ -100,17 +116,24 @@ def _instances(cls: type, offered: Offered) -> list[Any]:
     if called:
         return [call.model for call in called]
     taken = [value for value in offered.fixtures.values() if isinstance(value, cls)]
-    return taken if len(taken) == 1 else [_made(cls, "model")]
+    if len(taken) == 1:
+        return taken
+    try:
+        return [_made(cls, "model")]
+    except SubjectError as error:
+        raise NoModelError(
+            f"no model to gate: the test calls no {cls.__name__}, takes none, and {error}{offered.advice}"
+        ) from error
 
 
-def _from_fixtures(fixtures: Mapping[str, Any]) -> Any:
-    modules = {name: value for name, value in fixtures.items() if _is_module(value)}
+def _from_fixtures(offered: Offered) -> Any:
+    modules = {name: value for name, value in offered.fixtures.items() if _is_module(value)}
     if len({id(module) for module in modules.values()}) == 1:
         return next(iter(modules.values()))
     among = f"its fixtures hold several ({', '.join(modules)})" if modules else "no fixture of the test is one"
-    raise SubjectError(
+    raise NoModelError(
         "no model to gate: the marker names none (model=), the test returns none, its body calls no nn.Module other "
-        f"than losses, metrics and ScriptModules, and {among}; name it with model="
+        f"than losses, metrics and ScriptModules, and {among}; name it with model={offered.advice}"
     )
 
 

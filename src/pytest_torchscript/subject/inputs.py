@@ -45,7 +45,8 @@ _SEQ_INPUTS = re.compile(
 _IMAGE_INPUTS = re.compile(r"pixel_values|pixel_mask|images?")
 _DECODER = "decoder_"
 # What a model keeps from step to step: (batch, past, width), or (batch, heads, past, width).
-_CACHE = re.compile(r"past|cache|memory|(^|_)(key|value)s?($|_|\d|\[)")
+# Transformers gives images as pixel_values and sound as input_values.
+_CACHE = re.compile(r"past|cache|memory|(^|(?<!pixel)(?<!input)_)(key|value)s?($|_|\d|\[)")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ def declared_dims(inputs: Mapping[str, Any], declared: Mapping[str, Mapping[int,
             if not -tensor.ndim <= axis < tensor.ndim:
                 raise SubjectError(f"dims[{path!r}] names axis {axis}, but {path!r} has shape {tuple(tensor.shape)}")
             size = tensor.shape[axis]
+            if not size:
+                raise SubjectError(
+                    f"dims[{path!r}] names axis {axis}, which is empty in the shape {tuple(tensor.shape)}: it has no entry "
+                    "that could be repeated; give at least one, or leave the axis out of dims"
+                )
             first, known = sizes.setdefault(dim, (path, size))
             if known != size:
                 raise SubjectError(f"dims calls two sizes {dim!r}: {known} in {first!r}, {size} in {path!r}")
@@ -101,12 +107,11 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     """
     by_path = {path: tensor for path, tensor in tensors(inputs) if has_axes(tensor)}
     axes: dict[str, dict[int, str]] = {path: {} for path in by_path}
-    first = next((tensor for tensor in by_path.values() if tensor.ndim >= 2), None)
-    if first is None:
-        first = next((tensor for tensor in by_path.values() if tensor.ndim), None)
-    if first is None:
+    # An axis of no entries has none that could be repeated.
+    lengths = [(tensor.shape[0], tensor.ndim) for tensor in by_path.values() if tensor.ndim and tensor.shape[0]]
+    if not lengths:
         return Dims()
-    batch = first.shape[0]
+    batch = next((length for length, axes_there in lengths if axes_there >= 2), lengths[0][0])
     for path, tensor in by_path.items():
         if tensor.ndim and tensor.shape[0] == batch:
             axes[path][0] = BATCH
@@ -216,7 +221,9 @@ def _sequence_lead(members: Mapping[str, torch.Tensor], *, seq_asked: bool) -> s
     """The input whose axis 1 is the sequence; the one the others are measured by."""
 
     def pick(test: Any) -> str | None:
-        return next((path for path, tensor in members.items() if tensor.ndim >= 2 and test(path, tensor)), None)
+        return next(
+            (path for path, tensor in members.items() if tensor.ndim >= 2 and tensor.shape[1] and test(path, tensor)), None
+        )
 
     def integral(tensor: torch.Tensor) -> bool:
         return not tensor.is_floating_point() and not tensor.is_complex()

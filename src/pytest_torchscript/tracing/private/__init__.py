@@ -13,7 +13,17 @@ from .export import generated_sources, guard_location, modules_of_export, set_gu
 from .graphs import graph_by_tracing, graph_under_way, inline, is_tracing, parse_schema, value_trace
 from .process import compilation_unit, function_modes, kept_executor, push_function_mode, script_enabled, scripted_as
 from .scripts import is_one_trace, with_tensors
-from .tensors import BUFFERS, REGISTRIES, buffers_of, default_tolerances, flop_counter, module_calls, version_of
+from .tensors import (
+    BUFFERS,
+    PARAMETERS,
+    REGISTRIES,
+    buffers_of,
+    default_tolerances,
+    flop_counter,
+    has_hooks,
+    module_calls,
+    version_of,
+)
 
 __all__ = [
     "BUFFERS",
@@ -21,6 +31,7 @@ __all__ = [
     "GATE",
     "NAMES",
     "OBSERVER",
+    "PARAMETERS",
     "REGISTRIES",
     "Name",
     "buffers_of",
@@ -32,6 +43,7 @@ __all__ = [
     "graph_by_tracing",
     "graph_under_way",
     "guard_location",
+    "has_hooks",
     "inline",
     "is_one_trace",
     "is_tracing",
