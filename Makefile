@@ -15,7 +15,7 @@ VENV_NEWEST := .venv-torch-newest
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pytest8 test-transformers4 test-oldest test-newest lint format typecheck benchmark clean
+.PHONY: help demo test test-fast test-pytest8 test-transformers4 test-oldest test-newest lint format typecheck benchmark clean
 .PHONY: venv venv-pytest8 venv-transformers4 venv-oldest venv-newest
 
 help: ## list the targets
@@ -27,6 +27,9 @@ demo: venv ## see the gate at work
 # One thread a worker: more would fight over the same cores.
 test: venv ## run the tests; other pytest arguments: make test PYTEST_ARGS="-k baseline"
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-fast: venv ## run the tests that start no process of their own
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV)/bin/python -m pytest $(PYTEST_ARGS) -m "not processes"
 
 test-pytest8: venv-pytest8 ## run the acceptance tests under the newest pytest 8
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(VENV8)/bin/python -m pytest $(PYTEST_ARGS) tests/acceptance

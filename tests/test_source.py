@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -223,6 +224,24 @@ def test_a_statement_is_read_whole(tmp_path: Path, line: int, statement: str) ->
     path = tmp_path / "code.py"
     path.write_text(CODE, encoding="utf-8")
     assert Line(str(path), line).statement == statement
+
+
+@pytest.mark.parametrize(
+    ("line", "expression"),
+    [
+        (2, "return torch.add( x.sum(1) * ceil(2.5), x.mean(1) / int( x.shape[1] ), )"),
+        (3, "return torch.add( x.sum(1) * ceil(2.5),"),
+        (4, "return torch.add(  x.mean(1) / int( x.shape[1] ), )"),
+        (5, "return torch.add( / int( x.shape[1] ), )"),
+    ],
+)
+def test_an_expression_leaves_out_what_stands_on_other_lines(tmp_path: Path, line: int, expression: str) -> None:
+    """The functions that are called around a line stay; where one is called, so do its arguments."""
+    path = tmp_path / "code.py"
+    text = "def f(x):\n    return torch.add(\n        x.sum(1) * ceil(2.5),\n        x.mean(1) / int(\n"
+    path.write_text(text + "            x.shape[1]\n        ),\n    )\n", encoding="utf-8")
+    found = re.sub(r"[ ,)]+", " ", Line(str(path), line).expression)
+    assert found == re.sub(r"[ ,)]+", " ", expression)
 
 
 def test_a_file_that_cannot_be_parsed_has_lines_alone(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ pytest imports this package in every run, so the names below are loaded when fir
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arguments import Argument
-    from .errors import GateError, GateFailed, SpecError, SubjectError
-    from .result import CellResult, CheckResult, Finding, GateResult, Outcome, Status, Verdict
+    from .errors import GateError, SpecError, SubjectError
+    from .result import CellResult, CheckResult, Finding, GateFailed, GateResult, Outcome, Status, Verdict
     from .spec import Tolerance
     from .targets import Deployment, Missing, NotJudged, Rule, Target, Unsupported
 
@@ -40,10 +41,10 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_HOMES: Mapping[str, str] = {
     "Argument": "arguments",
     "GateError": "errors",
-    "GateFailed": "errors",
+    "GateFailed": "result",
     "SpecError": "errors",
     "SubjectError": "errors",
     "CellResult": "result",

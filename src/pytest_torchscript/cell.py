@@ -14,7 +14,7 @@ from . import source
 from .diagnosis.error_text import root_cause, text_of
 from .diagnosis.lines import LineLog, last_return
 from .diagnosis.remedies import remedy_for
-from .nested import Mismatch, compare, tensors
+from .nested import Mismatch, clone, compare, tensors
 from .result import Finding, Verdict
 from .spec import GateSpec, Tolerance
 from .subject.call import Call
@@ -83,7 +83,7 @@ class Cell:
         return self.graph_at(self.inputs)
 
     def graph_at(self, inputs: Mapping[str, Any]) -> Graph:
-        """The canonical graph of the model at other inputs; whatever tracing raises passes through."""
+        """The canonical graph of the model at other inputs. An exception of the tracer is not caught."""
         with self.trying():
             return graph_of(self.model, self.call, inputs)
 
@@ -101,18 +101,23 @@ class Cell:
     def restore(self, *, thorough: bool = False) -> None:
         """Put the model's state back, parameters aside.
 
-        A forward that overwrites its parameters is judged with what it makes of them, until ``weights`` says so.
+        A forward that overwrites its parameters is judged with the new values; the check ``weights`` reports the write.
         """
         self.state.restore(thorough=thorough, parameters=False)
 
     def restore_all(self) -> None:
-        """Put everything back, parameters too, by their values and not by their version counters."""
+        """Put the whole state back, parameters too, by comparing values instead of version counters."""
         self.state.restore(thorough=True)
 
     def eager(self, inputs: Mapping[str, Any] | None = None, *, restore: bool = True) -> Any:
-        """Run the model itself; whatever it raises passes through. Its state is put back unless ``restore`` is False."""
+        """Run the model itself. Its exceptions are not caught. Its state is put back unless ``restore`` is False."""
+        return self.eager_on(clone(dict(self.inputs if inputs is None else inputs)), restore=restore)
+
+    def eager_on(self, given: Mapping[str, Any], *, restore: bool = True) -> Any:
+        """As :meth:`eager`, on ``given`` itself, which the model may overwrite."""
+        args, kwargs = self.call.arguments(given)
         with self.trying() if restore else quiet():
-            return execute.detached(self.call.run(self.model, inputs))
+            return execute.detached(self.model(*args, **kwargs))
 
     def scripted(
         self, program: Any, inputs: Mapping[str, Any] | None = None, *, profiled: bool = False, restore: bool = True
@@ -123,10 +128,10 @@ class Cell:
             return execute.run(program, chosen, profiled=profiled, autocast=self._under_autocast(program))
 
     def _under_autocast(self, program: Any) -> bool:
-        """Whether a program is run under the autocast of its call, if that has any, or without, as C++ runs it.
+        """Whether a program is run under the autocast of its call, if there is one, or without it, as C++ runs it.
 
-        The casts are in the program. Most are right in both ways; an LSTM and the fused attention are cast inside, by
-        autocast alone, and a layer norm would be cast a second time.
+        The casts are part of the program. Most programs are right either way. An LSTM and the fused attention need autocast,
+        which casts inside them; a layer norm must run without, or it is cast a second time.
         """
         if not self.survey.outputs or not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
             return True
@@ -134,7 +139,7 @@ class Cell:
         def right(*, autocast: bool) -> bool:
             try:
                 return not self.compare(execute.run(program, self.inputs, autocast=autocast), self.survey.outputs[0])
-            except Exception:  # noqa: BLE001 - it refuses its own input this way
+            except Exception:  # noqa: BLE001 - a program that raises is not right this way
                 return False
 
         return right(autocast=True) or not right(autocast=False)
@@ -183,7 +188,7 @@ class Cell:
     def returned_at(self) -> source.Line | None:
         """The line by which the model's own forward returns."""
         log = LineLog()
-        # The line is a courtesy: a forward that raises here has its verdict already.
+        # Without a line the finding still holds: a forward that raises here has its verdict already.
         with self.trying(), contextlib.suppress(Exception):
             log.record(lambda: self.call.run(self.model))
         return last_return(self.model, log)

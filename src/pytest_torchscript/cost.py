@@ -1,4 +1,4 @@
-"""What a call costs: its operations against a budget, what padding to fixed lengths wastes, which lengths waste less."""
+"""What a call costs: its operations compared with a budget, what padding to fixed lengths wastes, which lengths waste less."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Plan", "counted", "plan", "with_buckets"]
 # Candidates for a bucket: multiples of this many positions, fewer where the longest is short.
 _STEP = 16
 _MOST_CANDIDATES = 64
-# A suggestion that saves less than this share of all operations is none.
+# Other lengths are suggested only if they save at least this share of all operations.
 _WORTH = 0.01
 
 
 @contextlib.contextmanager
 def _unfused() -> Iterator[None]:
-    """Attention as the products it is made of: torch's counter takes its fused kernels on the CPU for nothing."""
+    """Run attention as separate products, since torch's counter counts its fused CPU kernels as no operations."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -36,7 +36,7 @@ def _unfused() -> Iterator[None]:
 
 
 def counted(cell: Cell) -> tuple[dict[str, Any], Finding | None]:
-    """The operations of one call, and a finding where they are beyond the budget or cannot be counted though there is one."""
+    """The operations of one call, and a finding where they exceed the budget, or cannot be counted and there is a budget."""
     budget = cell.spec.max_flops
     metrics: dict[str, Any] = {} if budget is None else {"max_flops": budget}
     private.require("torch.utils.flop_counter.FlopCounterMode")
@@ -51,8 +51,8 @@ def counted(cell: Cell) -> tuple[dict[str, Any], Finding | None]:
         return metrics, None
     by_module = counter.get_flop_counts()
     top = [name for name in by_module if name.count(".") == 1]
-    dearest = max(top, key=lambda name: sum(by_module[name].values()), default=None)
-    share = f"; most in {dearest} ({sum(by_module[dearest].values()):,})" if dearest else ""
+    costliest = max(top, key=lambda name: sum(by_module[name].values()), default=None)
+    share = f"; most in {costliest} ({sum(by_module[costliest].values()):,})" if costliest else ""
     finding = cell.finding(
         f"one call takes {flops:,} floating-point operations, {flops / budget:.2f} times the budget of {budget:,.0f}{share}",
         hint="make the model cheaper at this size, or raise max_flops knowingly",
@@ -77,7 +77,7 @@ class Plan:
 
 
 def plan(flops: Mapping[int, float]) -> Plan:
-    """Judge the lengths that were measured, and find as many others that waste least.
+    """How much the measured lengths waste, and as many others that waste least.
 
     ``flops`` are floating-point operations of one call by its length, two lengths at least. In between they are taken from
     the curve through them: a transformer's operations are a sum of a linear (projections) and a quadratic part (attention).
@@ -124,7 +124,7 @@ def _curve(flops: Mapping[int, float]) -> tuple[float, float]:
         if linear >= 0 and quadratic >= 0:
             return linear, quadratic
         if linear < 0:
-            # Steeper than attention alone: all of it is quadratic then.
+            # Steeper than attention alone, so all operations are taken as quadratic.
             return 0.0, qy / qq
     return sy / ss, 0.0
 
@@ -182,7 +182,7 @@ def _noted(cell: CellResult, made: Plan) -> CellResult:
     def extended(check: CheckResult) -> CheckResult:
         if check.name != "target" or check.status is Status.SKIPPED:
             return check
-        # Below a failure the note would read as its cause.
+        # A note below a failure would look like its cause, so a failed check gets the metrics alone.
         notes = () if check.status is Status.FAILED else (note,)
         return replace(check, findings=(*check.findings, *notes), metrics={**check.metrics, **metrics})
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .result import GateResult
-
-__all__ = ["GateError", "GateFailed", "SpecError", "SubjectError", "Unavailable"]
+__all__ = ["GateError", "SpecError", "SubjectError", "Unavailable"]
 
 
 class GateError(Exception):
@@ -32,14 +27,3 @@ class Unavailable(GateError):
         super().__init__(message)
         self.name = name
         self.version = version
-
-
-class GateFailed(GateError, AssertionError):
-    """A model did not pass its gate; raised by ``torchscript.check``.
-
-    ``result`` is the whole :class:`~pytest_torchscript.result.GateResult`, so that a test can look further than the text.
-    """
-
-    def __init__(self, message: str, result: GateResult) -> None:
-        super().__init__(message)
-        self.result = result

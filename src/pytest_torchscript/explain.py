@@ -19,7 +19,10 @@ from .tracing.conversions import Conversion
 from .tracing.program import produced_at
 from .tracing.trace import Traced, quiet
 
-__all__ = ["advice", "caused", "causes_at", "lines_of", "not_carried_out", "produced", "warned", "written_at"]
+__all__ = ["COMPUTED", "advice", "caused", "causes_at", "lines_of", "not_carried_out", "produced", "warned", "written_at"]
+
+COMPUTED = "computed at"
+"""How a cause names a line that only computed what differs; the reason may be elsewhere."""
 
 _MOST_CAUSES = 3
 _MOST_LINES = 4
@@ -33,7 +36,7 @@ def advice(
     lines: Iterable[source.Line] = (),
     conversions: Sequence[Conversion] = (),
 ) -> str | None:
-    """What the table of remedies says of a failure: by its error, or by the first line for which one is known."""
+    """The hint of the table of remedies for a failure: by its error, or by the first line for which a remedy is known."""
     for line in lines or (None,):
         remedy = remedy_for(verdict=verdict, error_text=error, line=line, conversions=conversions, model=cell.model)
         if remedy is not None:
@@ -53,11 +56,14 @@ def caused(
 ) -> tuple[Finding, ...]:
     """``findings`` with the first cause on the first of them, and one further finding for each other cause.
 
-    ``hint`` holds where the table of remedies has none for ``verdict`` at these lines; ``also`` is said after either.
+    ``hint`` is given where the table of remedies has none for ``verdict`` at these lines; ``also`` is put behind either.
     """
     found = list(findings)
     if verdict is not None and causes:
-        hint = advice(cell, verdict, lines=[cause.line for cause in causes], conversions=conversions) or hint
+        # Only the message says that a number became a tensor; for the other verdicts the line says more than the message.
+        error = found[0].message if verdict is Verdict.NOT_EQUIVALENT else ""
+        lines = [cause.line for cause in causes]
+        hint = advice(cell, verdict, error=error, lines=lines, conversions=conversions) or hint
     hint += also
     if not causes:
         return (replace(found[0], hint=found[0].hint or hint), *found[1:])
@@ -70,21 +76,18 @@ def caused(
         hint=found[0].hint or hint,
         details={**found[0].details, **({"cause": first.detail} if first.detail else {})},
     )
-    more = [
-        cell.finding(cause.detail or "the same specialisation", line=cause.line, where=cause.where)
-        for cause in others[: _MOST_CAUSES - 1]
-    ]
+    more = [cell.finding(cause.sentence, line=cause.line, where=cause.where) for cause in others[: _MOST_CAUSES - 1]]
     return (head, *found[1:], *more)
 
 
 def causes_at(cell: Cell, inputs: Mapping[str, Any]) -> list[Cause]:
-    """The lines that make the trace wrong, or refusing, at ``inputs``."""
+    """The lines that make the trace wrong at ``inputs``, or make it refuse them."""
     with cell.trying():
         return specialisation(cell.model, cell.call, cell.inputs, inputs, cell.restore)
 
 
 def warned(traced: Traced | None) -> list[Cause]:
-    """The tracer's own warnings as causes: evidence where nothing better is known."""
+    """The tracer's own warnings as causes, for a failure without another one."""
     diagnostics = traced.diagnostics if traced else ()
     return [Cause(entry.line, "tracer warned at", entry.message) for entry in diagnostics if entry.line][:_MOST_CAUSES]
 
@@ -95,11 +98,11 @@ def produced(traced: Traced, outputs: Any, path: str) -> list[Cause]:
     if path not in paths:
         return []
     line = produced_at(traced.module, paths.index(path), len(paths))
-    return [Cause(line, "computed at")] if line else []
+    return [Cause(line, COMPUTED)] if line else []
 
 
 def not_carried_out(cell: Cell, error: BaseException) -> Finding:
-    """A finding for an error that is this package's own, or of a tensor kind that no check knows."""
+    """A finding for an error inside this package, as for a kind of tensor that no check supports."""
     cell.restore(thorough=True)
     lines = source.traceback_frames(error.__traceback__)
     place = f" ({os.path.basename(lines[0].file)}:{lines[0].line})" if lines else ""

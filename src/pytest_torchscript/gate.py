@@ -131,7 +131,7 @@ def judge(
         cells = refused(str(error), spec)
     except Unavailable as error:
         cells = refused(str(error), spec, hint=_OTHER_TORCH, verdict=Verdict.UNAVAILABLE)
-    except Exception as error:  # noqa: BLE001 - one model that nobody foresaw must not end the run
+    except Exception as error:  # noqa: BLE001 - an error in judging one model must not end the run
         message = f"{type(subject.model).__name__} could not be judged: {root_cause(error)}"
         cells = refused(message, spec, hint="report the model to pytest-torchscript")
     return GateResult.judged(id, nodeid, cells, time.perf_counter() - started)
@@ -147,7 +147,7 @@ def _cells(
     root: str | None,
     progress: Progress,
 ) -> tuple[CellResult, ...]:
-    """The cells of all targets at one size. What does not depend on the target is judged once, for all of them."""
+    """The cells of all targets at one size. The checks that do not depend on the target run once, for all of them."""
     wanted = [targets.by_name[name] for name in spec.target]
     excused = {name: reason for name, reason in wanted[0].excuses.items() if all(name in t.excuses for t in wanted)}
     with prepared(model, call, spec, batch=batch, seq=seq, root=root, left_out=excused) as cell:
@@ -175,7 +175,7 @@ def _cells(
 
 
 def _checked(cell: Cell, excused: dict[str, str], progress: Progress) -> tuple[Evidence, list[CheckResult]]:
-    """Every check that does not depend on the target, each on the evidence of those before it."""
+    """The results of every check that does not depend on the target, each run on the evidence of those before it."""
     evidence = Evidence()
     results: list[CheckResult] = []
     for check in checks.ALL:
@@ -188,7 +188,7 @@ def _checked(cell: Cell, excused: dict[str, str], progress: Progress) -> tuple[E
 
 
 def _for_target(result: CheckResult, target: Target, spec: GateSpec, *, first: bool) -> CheckResult:
-    """A result as one target shows it: what says nothing about it is skipped, and the time was spent once."""
+    """A result as one target shows it: skipped if the check says nothing about it. The time counts for the first target."""
     if result.name in target.excuses and result.name not in spec.skip:
         return CheckResult.skipped(result.name, target.excuses[result.name])
     return result if first else replace(result, seconds=0.0)
@@ -200,7 +200,7 @@ def _given_by(names: Collection[str]) -> frozenset[str]:
 
 
 def _or_nothing_ran(results: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
-    """A cell in which every check is skipped proves nothing, and fails."""
+    """The results, or a failure if every check is skipped: such a cell proves nothing."""
     if any(result.status is not Status.SKIPPED for result in results):
         return results
     first, *others = results

@@ -79,7 +79,7 @@ def prepared(
     if meta:
         model, call = _without_weights(model, call)
     _refuse_lazy(model)
-    # Without weights, what the forward makes anew must not come with any either.
+    # Without weights, the tensors that the forward creates must be on the meta device too.
     device = torch.device("meta") if meta else contextlib.nullcontext()
     with in_eval_mode(model, written=call.effects.parameters if call.effects else ()) as state, device:
         family = family_of(model)
@@ -122,7 +122,7 @@ def in_eval_mode(model: torch.nn.Module, *, written: Collection[str] = ()) -> It
         yield state
     finally:
         state.restore(thorough=True)
-        # Through `train()`, which some models give more to do, and then flag by flag.
+        # `train()` first, since some models override it, and then the flag of each module.
         if training:
             model.train()
         for module, flag in flags:
@@ -131,12 +131,15 @@ def in_eval_mode(model: torch.nn.Module, *, written: Collection[str] = ()) -> It
 
 
 def _refuse_empty(call: Call) -> None:
-    for path, tensor in tensors(call.inputs):
-        if not tensor.is_nested and 0 in tensor.shape:
-            raise SubjectError(
-                f"input {path!r} has a zero-sized axis, shape {tuple(tensor.shape)}: a trace of no data shows nothing; "
-                "give at least one element"
-            )
+    """A model may have no boxes to look at, or no past yet; one that has nothing at all computes nothing."""
+    empty = {path: tensor for path, tensor in tensors(call.inputs) if not tensor.is_nested and 0 in tensor.shape}
+    if len(empty) == len(call.tensors()):
+        path, tensor = next(iter(empty.items()))
+        also = ", as every other input has" if len(empty) > 1 else ""
+        raise SubjectError(
+            f"input {path!r} has a zero-sized axis, shape {tuple(tensor.shape)}{also}: a trace of no data shows nothing; "
+            "give at least one element"
+        )
 
 
 def _refuse_lazy(model: torch.nn.Module) -> None:
@@ -148,7 +151,7 @@ def _refuse_lazy(model: torch.nn.Module) -> None:
 
 
 def _dims(model: torch.nn.Module, call: Call, spec: GateSpec, state: ModelState, *, seq_asked: bool, try_it: bool) -> Dims:
-    """The dims as declared, else as inferred; whether a float input is (batch, time, features) or (…, time) is tried out."""
+    """The dims as declared, else as inferred. Eager is asked whether a float input is (batch, time, features) or (…, time)."""
     if spec.dims:
         return declared_dims(call.inputs, spec.dims)
     dims = infer_dims(call.inputs, seq_asked=seq_asked)
@@ -166,7 +169,7 @@ def _accepts(model: torch.nn.Module, call: Call, dims: Dims, state: ModelState) 
             try:
                 call.run(model, resize(call.inputs, dims, {SEQ: other}))
                 return True
-            except Exception:  # noqa: BLE001, S112 - whatever the model says of it, it is a no
+            except Exception:  # noqa: BLE001, S112 - any error means that the model refuses the size
                 continue
             finally:
                 state.restore()

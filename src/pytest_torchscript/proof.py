@@ -31,8 +31,8 @@ __all__ = ["proved"]
 
 _NAME = "target"
 _FOR_ALL = ("eager", "trace", "equivalence")
-_OURS = {"flops", "max_flops", "proved", "proof", "rules", "compared"}
-"""Metrics that the gate gives itself."""
+_OURS = ("flops", "max_flops", "proved", "proof", "rules", "compared")
+"""Metrics that the gate sets; a target cannot set them."""
 
 
 @contextlib.contextmanager
@@ -69,7 +69,7 @@ def proved(cell: Cell, evidence: Evidence, results: Mapping[str, CheckResult], t
             result = _Stage(cell, evidence, results, target, targets).result()
         except Unavailable as error:
             result = CheckResult.failed(_NAME, Verdict.UNAVAILABLE, cell.finding(str(error)))
-        except Exception as error:  # noqa: BLE001 - a target that fails on a model must not take the others along
+        except Exception as error:  # noqa: BLE001 - an error inside one target must not end the others
             result = CheckResult.failed(_NAME, Verdict.CRASHED, not_carried_out(cell, error))
     return replace(result, seconds=time.perf_counter() - started)
 
@@ -93,7 +93,7 @@ class _Stage:
         with _own_folder() as folder:
             measured, over = counted(self.cell) if counts else ({}, None)
             result = self._proved(folder) if adds else CheckResult.passed(_NAME)
-        # The gate's own figures have the last word.
+        # The gate's own metrics replace those of the target.
         metrics = {**result.metrics, **measured}
         if over is not None:
             if adds and result.status is not Status.FAILED:
@@ -101,22 +101,22 @@ class _Stage:
             findings = (over, *result.findings)
             return CheckResult.failed(_NAME, result.verdict or Verdict.TARGET_FAILURE, *findings, **metrics)
         if result.status is Status.SKIPPED and metrics:
-            # Something was measured: the figures count, and the reason still says what was not done.
+            # Something was measured, so the check passed; the reason still says what was not done.
             return CheckResult(name=_NAME, status=Status.PASSED, reason=result.reason, metrics=metrics)
         return replace(result, metrics=metrics)
 
     def _proved(self, folder: Path) -> CheckResult:
-        """What the target shows of the model; whatever it does meanwhile to the model is undone."""
+        """The result of the target's own work on the model; what that changes in the model is undone."""
         deployment = Deployment(
-            self.cell, self.evidence, self.results, self.target, directory=folder, timeout=self.targets.timeout
+            self.cell, self.evidence, self.results, self.target.tolerance, directory=folder, timeout=self.targets.timeout
         )
         try:
             result = self._judged(deployment)
         finally:
             # Parameters too: a trace shares them with its model, and what is deployed may be rounded in place.
             self.cell.restore_all()
-        told = {name: value for name, value in deployment.metrics.items() if name not in _OURS}
-        return replace(result, metrics={**told, **result.metrics})
+        given = {name: value for name, value in deployment.metrics.items() if name not in _OURS}
+        return replace(result, metrics={**given, **result.metrics})
 
     def _judged(self, deployment: Deployment) -> CheckResult:
         try:
@@ -131,10 +131,10 @@ class _Stage:
         except Missing as error:
             return self._without_tools(deployment, str(error))
         except Exception as error:  # noqa: BLE001 - a vendor's tool may raise anything
-            return self._stumbled(deployment, error)
+            return self._raised(deployment, error)
 
     def _built(self, deployment: Deployment) -> CheckResult:
-        """The artefact made, run and compared; or why there is nothing to make it from."""
+        """The result of making, running and comparing the artefact; or why there is nothing to make it from."""
         if self.target.needs_trace:
             failed = [name for name in _FOR_ALL if name in self.results and self.results[name].status is Status.FAILED]
             if failed:
@@ -146,7 +146,7 @@ class _Stage:
                     return CheckResult.skipped(_NAME, META)
                 return self._linted(deployment, "without weights nothing can be compiled")
         runs = _overrides(self.target, "run") and not self.cell.meta
-        # Before the target touches anything: what it is compared with must be the model's own.
+        # Eager runs before the target does, since the target may change the model.
         samples = self._bounded("probe()", lambda: list(self.target.probe(deployment))) if runs else []
         if runs and not samples:
             return self._failed(deployment, self.cell.finding(f"{self.target.name}: probe() gave no input to run"))
@@ -175,15 +175,15 @@ class _Stage:
             message = f"{self.target.name}: run() gave {len(outputs)} outputs for {len(expected)} inputs; one each is expected"
             return [self.cell.finding(message)]
         found: dict[str, Finding] = {}
-        for index, (theirs, actual) in enumerate(zip(expected, outputs, strict=True)):
+        for index, (wanted, actual) in enumerate(zip(expected, outputs, strict=True)):
             which = "" if index == 0 else f" (input {index + 1} of {len(expected)})"
             for path, _ in (leaf for leaf in tensors(actual) if leaf[1].is_meta):
                 message = f"{self.target.name} gives output {path!r} without values, on the meta device{which}"
                 found.setdefault(path, self.cell.finding(message, path=path))
-            for mismatch in self.cell.compare(actual, theirs, widened=self.target.tolerance):
+            for mismatch in self.cell.compare(actual, wanted, widened=self.target.tolerance):
                 if mismatch.path in found:
                     continue
-                # What the target made of it has no lines; the model's line that computes the leaf is where to begin.
+                # The artefact has no lines of source, so the finding names the model's line that computes the leaf.
                 computed = self._produced(mismatch.path)
                 found[mismatch.path] = self.cell.finding(
                     f"{self.target.name} gives another answer than eager{which}: {mismatch.label} by {mismatch.text}",
@@ -198,7 +198,7 @@ class _Stage:
     # Lint
 
     def _without_tools(self, deployment: Deployment, missing: str) -> CheckResult:
-        """Lint where the target has rules, a skip where it has none; a failure where the tools are required."""
+        """The result without tools: that of the rules where there are some, else a skip; a failure if tools are required."""
         missing = missing or "its tools are missing"
         if not self.targets.require_sdk:
             if not self.target.rules:
@@ -215,7 +215,7 @@ class _Stage:
         return CheckResult.failed(_NAME, Verdict.TARGET_FAILURE, *findings, **linted.metrics)
 
     def _linted(self, deployment: Deployment, why: str) -> CheckResult:
-        """The rules, each judged by itself: what fails, what is warned of, and what could not be judged."""
+        """The result of the rules, each judged by itself: failures, warnings, and what could not be judged."""
         failures: list[Finding] = []
         warnings: list[Finding] = []
         broken: list[Finding] = []
@@ -226,14 +226,14 @@ class _Stage:
             outcome = None
             try:
                 self._bounded(f"rule {rule.name}", lambda rule=rule, found=found: _gathered(rule, deployment, found))  # type: ignore[misc]
-            except NotJudged as blind:
+            except NotJudged as reason_given:
                 outcome = "not judged"
-                unjudged.setdefault(str(blind), []).append(rule.name)
-            except Exception as error:  # noqa: BLE001 - a rule that stumbles must not hide the others
+                unjudged.setdefault(str(reason_given), []).append(rule.name)
+            except Exception as error:  # noqa: BLE001 - an error in one rule must not hide the others
                 outcome = "not judged"
                 message = self._overdue(error) or self.cell.failure(error).message
                 finding = self.cell.finding(f"lint {rule.name}: could not be judged: {message}", hint=_mend(self.target))
-                # What would fail the gate and was not judged has not passed.
+                # A rule that can fail the gate has not passed if it was not judged.
                 (broken if rule.severity == FAIL else warnings).append(finding)
             finally:
                 self.cell.restore()
@@ -248,9 +248,9 @@ class _Stage:
             ]
             (failures if rule.severity == FAIL else warnings).extend(worded)
         if unjudged:
-            told = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in unjudged.items())
+            listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in unjudged.items())
             reasons = {name: reason for reason, names in unjudged.items() for name in names}
-            warnings.append(self.cell.finding(f"not judged here: {told}", details={"not_judged": reasons}))
+            warnings.append(self.cell.finding(f"not judged here: {listed}", details={"not_judged": reasons}))
         reason = f"lint: {why}; the published rules were checked, nothing was compiled"
         metrics = {"proof": Proof.LINT, "rules": outcomes}
         if failures or broken:
@@ -260,10 +260,10 @@ class _Stage:
             result = CheckResult.passed(_NAME, findings=tuple(warnings), **metrics)
         return replace(result, reason=reason)
 
-    # Trouble
+    # Errors of the target
 
-    def _stumbled(self, deployment: Deployment, error: Exception) -> CheckResult:
-        """What a target raised, as a finding: its verdict, root cause, line and remedy."""
+    def _raised(self, deployment: Deployment, error: Exception) -> CheckResult:
+        """The result for an error that a target raised: verdict, root cause, line and remedy."""
         self.cell.restore()
         if isinstance(error, Unsupported):
             line = error.line if isinstance(error.line, source.Line) else None
@@ -271,13 +271,13 @@ class _Stage:
             return CheckResult.failed(_NAME, Verdict.TARGET_UNSUPPORTED, finding, *_findings(deployment.notes))
         overdue = self._overdue(error)
         if overdue:
-            # The stack is that of whoever waited.
+            # The stack is that of the waiting thread, which is no cause.
             return self._failed(deployment, self.cell.finding(f"{self.target.name}: {overdue}", hint=_HANGS))
         failure = self.cell.failure(error.original if isinstance(error, _Ended) else error)
         own = getattr(error, "hint", None)
         usual = _HANGS if isinstance(error, TimeoutError) else _mend(self.target)
         hint = own if isinstance(own, str) else failure.hint or usual
-        # What is raised on purpose is a sentence; the class's name before it helps nobody.
+        # An error of this package is a whole sentence, so the name of its class is left out.
         said = failure.message.removeprefix(f"{type(error).__name__}: ") if isinstance(error, GateError) else failure.message
         return self._failed(deployment, replace(failure, message=f"{self.target.name}: {said}", hint=hint))
 
@@ -289,13 +289,13 @@ class _Stage:
         return [cause for cause in causes if not source.is_foreign(cause.line.file)]
 
     def _overdue(self, error: Exception) -> str | None:
-        """What did not end in time, in words; None for any other error."""
+        """A sentence for a call that did not end in time; None for any other error."""
         if not isinstance(error, _Overdue):
             return None
         return f"{error.what} did not end within {self.targets.timeout:g} seconds"
 
     def _bounded(self, what: str, function: Callable[[], Any]) -> Any:
-        """Call a target, for so long and no longer; what still runs then is left behind in its thread.
+        """Call a target for a limited time. A call that has not ended by then is left running in its thread.
 
         Raises:
             _Overdue: the time is over.
@@ -309,7 +309,7 @@ class _Stage:
             except Exception:
                 raise
             except BaseException as error:
-                # pytest's outcomes are no Exceptions either; a skip says that something is not there.
+                # pytest's outcomes are no Exceptions either. A skip means that something is missing.
                 if type(error).__name__ == "Skipped":
                     raise Missing(str(error)) from error
                 raise _Ended(error) from error
@@ -338,7 +338,7 @@ class _Overdue(Exception):
 
 
 class _Ended(Exception):
-    """A target tried to end the process, or raised what only pytest itself should: ``original``."""
+    """A target tried to end the process, or raised an outcome of pytest: ``original``."""
 
     def __init__(self, original: BaseException) -> None:
         super().__init__(str(original))
@@ -349,18 +349,18 @@ def _overrides(target: Target, name: str) -> bool:
     return getattr(type(target), name) is not getattr(Target, name)
 
 
-def _findings(told: list[Any]) -> list[Finding]:
-    """What a target has told; a text that it put there by itself is a message."""
-    return [entry if isinstance(entry, Finding) else Finding(message=entry) for entry in told]
+def _findings(given: list[Any]) -> list[Finding]:
+    """What a target has put into a list of findings; a text becomes the message of one."""
+    return [entry if isinstance(entry, Finding) else Finding(message=entry) for entry in given]
 
 
 def _listed(outputs: Any) -> list[Any] | None:
-    # A generator runs while it is listed: that is part of running.
+    # A generator runs while it is listed, so it is listed within the limited time.
     return None if outputs is None else list(outputs)
 
 
 def _gathered(rule: Rule, deployment: Deployment, found: list[Finding]) -> None:
-    """Add what a rule finds, as it is found: what it raises later does not take that along."""
+    """Add each finding of a rule at once, so that an error that it raises later does not lose them."""
     for finding in rule.check(deployment):
         if not isinstance(finding, Finding):
             raise TypeError(f"a rule yields findings (deployment.finding), not {type(finding).__name__}")

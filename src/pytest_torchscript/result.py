@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from .errors import GateError
 from .naming import cell_label, cell_name
 from .record import Record, jsonable
 
@@ -24,6 +25,7 @@ __all__ = [
     "CellResult",
     "CheckResult",
     "Finding",
+    "GateFailed",
     "GateResult",
     "Outcome",
     "ProbeResult",
@@ -243,7 +245,7 @@ class CellResult(Record):
 
 
 # What ended before its cells were known. A crash that the baseline expects is a crash all the same.
-_WITHOUT_CELLS = {
+_WITHOUT_CELLS: Mapping[Outcome, Verdict] = {
     Outcome.FAILED: Verdict.EAGER_FAILURE,
     Outcome.CRASHED: Verdict.CRASHED,
     Outcome.XFAILED: Verdict.CRASHED,
@@ -318,3 +320,14 @@ class GateResult(Record):
 
     def renamed(self, id: str) -> GateResult:
         return replace(self, id=id)
+
+
+class GateFailed(GateError, AssertionError):
+    """A model did not pass its gate; raised by ``torchscript.check``.
+
+    ``result`` is the whole :class:`GateResult`, so that a test can look further than the text.
+    """
+
+    def __init__(self, message: str, result: GateResult) -> None:
+        super().__init__(message)
+        self.result = result

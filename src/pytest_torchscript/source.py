@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -47,15 +47,27 @@ class Line:
     @property
     def statement(self) -> str:
         """The whole statement of the line, on one line, or the head of a compound one; else the text of the line alone."""
-        found = [span for span in _statements(self.file) if span[0] <= self.line <= span[1]]
-        first, last = max(found, default=(self.line, self.line))
-        lines = (linecache.getline(self.file, number).strip() for number in range(first, last + 1))
-        return " ".join(line for line in lines if line)
+        return self._joined(())
+
+    @property
+    def expression(self) -> str:
+        """The statement without the arguments, operands and entries of it that stand on other lines than this one."""
+        found = self._found()
+        return self._joined(tuple(_elsewhere(found[2], self.line)) if found else ())
+
+    def _found(self) -> tuple[int, int, ast.AST] | None:
+        found = [entry for entry in _statements(self.file) if entry[0] <= self.line <= entry[1]]
+        return max(found, key=lambda entry: entry[:2], default=None)
+
+    def _joined(self, left_out: Sequence[ast.expr]) -> str:
+        first, last, _ = self._found() or (self.line, self.line, None)
+        texts = (_without(linecache.getline(self.file, number), number, left_out) for number in range(first, last + 1))
+        return " ".join(text for text in map(str.strip, texts) if text)
 
 
 @functools.lru_cache(maxsize=64)
-def _statements(file: str) -> tuple[tuple[int, int], ...]:
-    """The first and last line of each statement of a file, of a compound one without its body."""
+def _statements(file: str) -> tuple[tuple[int, int, ast.AST], ...]:
+    """The first and last line of each statement of a file, of a compound one without its body, and the statement."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError, RecursionError):
@@ -65,14 +77,38 @@ def _statements(file: str) -> tuple[tuple[int, int], ...]:
         if isinstance(node, (ast.stmt, ast.ExceptHandler)):
             body = getattr(node, "body", None)
             last = max(body[0].lineno - 1, node.lineno) if body else node.end_lineno or node.lineno
-            spans.append((node.lineno, last))
+            spans.append((node.lineno, last, node))
     return tuple(spans)
+
+
+def _elsewhere(node: ast.AST, line: int) -> Iterator[ast.expr]:
+    """What a node holds on other lines than ``line``; nothing where the node, or the name of the called function, is there."""
+    name = node.func.end_lineno if isinstance(node, ast.Call) else getattr(node, "lineno", None)
+    if name == line:
+        return
+    for child in ast.iter_child_nodes(node):
+        first, last = getattr(child, "lineno", line), getattr(child, "end_lineno", line)
+        if first <= line <= last:
+            yield from _elsewhere(child, line)
+        elif isinstance(child, ast.expr) and not (isinstance(node, ast.Call) and child is node.func):
+            yield child
+
+
+def _without(text: str, number: int, left_out: Sequence[ast.expr]) -> str:
+    """The text of one line with the expressions blanked out; their columns count bytes."""
+    data = text.encode()
+    for node in left_out:
+        if node.lineno <= number <= (node.end_lineno or node.lineno):
+            start = node.col_offset if number == node.lineno else 0
+            end = node.end_col_offset if number == node.end_lineno and node.end_col_offset is not None else len(data)
+            data = data[:start] + b" " * (end - start) + data[end:]
+    return data.decode()
 
 
 def cached_functions(line: Line) -> list[str]:
     """The functions under ``functools.cache`` or ``lru_cache`` that a line calls by a name of its module."""
     module = next((found for found in list(sys.modules.values()) if getattr(found, "__file__", None) == line.file), None)
-    called = dict.fromkeys(re.findall(r"\b([A-Za-z_]\w*)\(", line.statement))
+    called = dict.fromkeys(re.findall(r"\b([A-Za-z_]\w*)\(", line.expression))
     return [name for name in called if hasattr(getattr(module, name, None), "cache_info")]
 
 
@@ -118,7 +154,7 @@ def parse_stack(text: str) -> list[Line]:
 
 
 # Wrappers around a forward that are never the cause: decorators of transformers and accelerate.
-_WRAPPERS = {"wrapper", "wrapped", "wrapped_func", "inner", "new_forward"}
+_WRAPPERS = ("wrapper", "wrapped", "wrapped_func", "inner", "new_forward")
 
 
 def innermost(stack: Iterable[Line]) -> Line | None:

@@ -63,7 +63,7 @@ CHECKS = (
 
 SHAPE_RULES = ("safe", "dynamic", "fixed")
 
-_ONLY_TORCHSCRIPT: Known = {"torchscript": {}}
+_ONLY_TORCHSCRIPT: Mapping[str, Mapping[str, Argument]] = {"torchscript": {}}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Two runs of a model at the traced inputs, and everything that can be learnt from them."""
+"""Two runs of a model at the traced inputs, and what they show."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .nested import clone, identical, tensors
 from .subject.call import Call
 from .subject.state import ModelState
 from .tracing.execute import detached
+from .tracing.private import version_of
 from .tracing.trace import quiet
 
 __all__ = ["Survey", "integers", "overwritten", "surveyed"]
@@ -22,9 +23,10 @@ __all__ = ["Survey", "integers", "overwritten", "surveyed"]
 class Survey:
     """What two runs of a model showed, the second without putting its state back.
 
-    ``outputs`` are theirs; ``error`` is what one of them raised. ``parameters``, ``buffers`` and ``attributes`` name what the
-    first run changed of the model, ``inputs`` the paths of the inputs that it overwrote or added. ``ranges`` holds, by path,
-    the values that an integer input may take, ``[low, high)``, where an embedding shows them; ``pad_values`` what pads it.
+    ``outputs`` are those of both; ``error`` is what one raised. ``parameters``, ``buffers`` and ``attributes`` name what the
+    first run changed of the model, ``inputs`` the paths of the inputs that it overwrote or added, ``touched`` of those to which
+    it wrote what they held before. ``ranges`` holds, by path, the values that an integer input may take, ``[low, high)``, where
+    an embedding shows them; ``pad_values`` what pads it.
     """
 
     outputs: tuple[Any, ...] = ()
@@ -33,34 +35,39 @@ class Survey:
     buffers: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    touched: tuple[str, ...] = ()
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     pad_values: Mapping[str, int] = field(default_factory=dict)
 
 
 def surveyed(model: torch.nn.Module, call: Call, state: ModelState) -> Survey:
-    """Run the model twice. A run that raises leaves the verdict to the check ``eager``."""
+    """Run the model twice. Where a run raises, the survey holds the error, and the check ``eager`` fails."""
     ranges: dict[str, tuple[int, int]] = {}
     pad_values: dict[str, int] = {}
     given = clone(dict(call.inputs))
+    versions = {path: version_of(tensor) for path, tensor in tensors(given)}
     with quiet():
         try:
             args, kwargs = call.arguments(given)
             with _watching_embeddings(model, call, ranges, pad_values):
                 first = detached(model(*args, **kwargs))
+            written = tuple(overwritten(call.inputs, given))
+            moved = (path for path, tensor in tensors(given) if versions.get(path) != version_of(tensor))
             parameters, buffers = tuple(state.changed_parameters()), tuple(state.changed_buffers())
             attributes = tuple(state.changed_attributes())
             second = detached(call.run(model))
-        except Exception as error:  # noqa: BLE001 - whatever the model raises is for `eager` to say
+        except Exception as error:  # noqa: BLE001 - an error of the model is for the check `eager` to report
             return Survey(error=error, ranges=ranges, pad_values=pad_values)
         finally:
-            # The first look goes by values: a model that writes where no version counter moves is known from then on.
+            # The first comparison is by values. It shows whether the model writes where no version counter moves.
             state.restore(thorough=True, parameters=False)
     return Survey(
         outputs=(first, second),
         parameters=parameters,
         buffers=buffers,
         attributes=attributes,
-        inputs=tuple(overwritten(call.inputs, given)),
+        inputs=written,
+        touched=tuple(path for path in moved if path not in written),
         ranges=ranges,
         pad_values=pad_values,
     )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -101,6 +102,50 @@ class Forwarding(nn.Module):
         return self.inner(x)
 
 
+class Joined(nn.Module):
+    def forward(self, x: Tensor, boxes: Tensor) -> Tensor:
+        return torch.cat([x * 2, boxes], 0)
+
+
+class Looked(nn.Module):
+    """Rows of a table for ids of which there may be none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 8)
+
+    def forward(self, x: Tensor, ids: Tensor, kept: Tensor) -> Tensor:
+        return torch.cat([x, self.table(ids) * kept[:, None]])
+
+
+class Widened(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float() * 2
+
+
+class Hooked(nn.Module):
+    """What is given by name is seen by name: doubled before the forward, and added after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_forward_pre_hook(lambda _, args, given: (args, {**given, "y": given["y"] * 2}), with_kwargs=True)
+        self.register_forward_hook(lambda _, args, given, out: out + given["y"], with_kwargs=True)
+
+    def forward(self, x: Tensor, y: Tensor, scale: float = 2.0) -> Tensor:
+        return x * scale + y
+
+
+class HookedByPosition(nn.Module):
+    """A hook that sees the positional arguments alone, and there are as many as the caller gives so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_forward_pre_hook(lambda _, args: tuple(2 * arg for arg in args))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x - y
+
+
 X = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
 EYE = torch.eye(4, 16)
 SUBJECTS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
@@ -119,6 +164,13 @@ SUBJECTS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
     "a dictionary of keys as attributes given": (Holder, lambda: (X, KeysAsAttributes(width=2))),
     "a list that forbids reading given": (Holder, lambda: (X, ForbidsReading([1]))),
     "an object that forbids copies given": (Holder, lambda: (X, Stubborn())),
+    "no boxes": (Joined, lambda: (X, torch.empty(0, 8))),
+    "no boxes, given first": (Joined, lambda: (torch.empty(0, 8), X)),
+    "no ids": (Looked, lambda: (X, torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool))),
+    "floats of eight bits": (Widened, lambda: X.to(torch.float8_e4m3fn)),
+    "floats of eight bits with an infinity": (Widened, lambda: X.to(torch.float8_e5m2)),
+    "hooks that take arguments by name": (Hooked, lambda: {"x": X, "y": X}),
+    "hooks that take arguments by position": (HookedByPosition, lambda: {"x": X, "y": X}),
     "attributes of a wrapped model": (Forwarding, lambda: X),
 }
 
@@ -130,6 +182,20 @@ def test_it_passes(model: Callable[[], nn.Module], inputs: Callable[[], Any]) ->
         warnings.simplefilter("ignore")
         found = cell(model(), inputs())
     assert {check.name: check.findings for check in found.checks if check.verdict} == {}
+
+
+def test_a_model_that_is_given_nothing_but_empty_inputs_is_refused() -> None:
+    """A trace of no data shows nothing."""
+    (finding,) = cell(Joined(), (X[:0], X[:0])).check("eager").findings
+    assert re.search(r"'x' has a zero-sized axis, shape \(0, 8\), as every other input has: .* no data", finding.message)
+
+
+def test_no_hook_is_left() -> None:
+    """The one by which a trace hands the arguments over is gone with it."""
+    model = Hooked()
+    before = [*vars(model)["_forward_pre_hooks"].values()]
+    assert cell(model, {"x": X, "y": X}).verdict == "ok"
+    assert [*vars(model)["_forward_pre_hooks"].values()] == before
 
 
 @pytest.mark.parametrize("layout", [torch.strided, torch.jagged])

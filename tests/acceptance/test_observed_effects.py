@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver, disable_observer
 
 from pytest_torchscript import checks, gate
 from pytest_torchscript.result import CellResult, Verdict
@@ -76,6 +79,14 @@ class Prunes(Linear):
         return self.fc(x)
 
 
+class Replaces(Linear):
+    """A parameter in place of the parameter."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.fc.weight = nn.Parameter(self.fc.weight.detach().clamp(-1, 1))  # guilty
+        return self.fc(x)
+
+
 class Rounds(Linear):
     """Weights on a grid, as quantisation by hand has them."""
 
@@ -108,7 +119,7 @@ IDS = torch.randint(0, 50, (2, 16), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("cls", [Clamps, ClampsPastTheCounter, Prunes, Rounds])
+@pytest.mark.parametrize("cls", [Clamps, ClampsPastTheCounter, Prunes, Rounds, Replaces])
 def test_weights_that_the_observed_call_changed_fail(cls: type[nn.Module], training: bool) -> None:
     """A second call has nothing left to change; the first one did, at this line."""
     only = observed(cls().train(training), X)
@@ -333,8 +344,81 @@ class KeepsInHelper(nn.Module):
         return x * self.memory.first + self.map
 
 
+class KeepsInCallable(nn.Module):
+    class Normalise:
+        mean: Tensor | None = None
+
+        def __call__(self, x: Tensor) -> Tensor:
+            if self.mean is None:
+                self.mean = x.mean(0)  # guilty
+            return x - self.mean
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalise = self.Normalise()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.normalise(x)
+
+
+class KeepsInArray(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = np.zeros(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.scale[0]:
+            self.scale[0] = float(x.abs().max())  # guilty
+        return x / float(self.scale[0])
+
+
+class WarmsUp(nn.Module):
+    """The first call is answered otherwise than the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1  # guilty
+        return x * 2 if self.calls > 1 else x
+
+
+class Smooths(nn.Module):
+    """A running mean that every call makes anew, in eval mode too."""
+
+    mean: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = x.mean(0) if self.mean is None else 0.9 * self.mean + 0.1 * x.mean(0)  # guilty
+        return x - self.mean
+
+
+class ReadsLastInput(nn.Module):
+    """As the token shift of a recurrent model does."""
+
+    last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        last, self.last = self.last, x  # guilty
+        return x if last is None else x + last
+
+
+KEEPING = [
+    KeepsTemplate,
+    KeepsNumber,
+    KeepsInList,
+    KeepsInBuffer,
+    RegistersBuffer,
+    KeepsInHelper,
+    KeepsInCallable,
+    KeepsInArray,
+]
+ANEW = [WarmsUp, Smooths, ReadsLastInput]
+
+
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-@pytest.mark.parametrize("cls", [KeepsTemplate, KeepsNumber, KeepsInList, KeepsInBuffer, RegistersBuffer, KeepsInHelper])
+@pytest.mark.parametrize("cls", [*KEEPING, *ANEW])
 def test_what_the_observed_call_left_and_the_answer_depends_on_fails(cls: type[nn.Module], training: bool) -> None:
     """The model answers as one that was called before, and its trace does so for ever."""
     only = observed(cls().train(training), X)
@@ -374,6 +458,26 @@ class FillsWorkspace(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.keys[: len(x)] = x * 2  # guilty
         return x + self.keys[: len(x)]
+
+
+class ObservesRange(nn.Module):
+    """Fake quantisation whose observer was never switched off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quantise = FakeQuantize(MovingAverageMinMaxObserver, quant_min=0, quant_max=255, dtype=torch.quint8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.quantise(x)
+
+
+def test_a_range_that_is_observed_in_eval_mode_fails() -> None:
+    """Every call moves the scale by which the next one rounds."""
+    check = observed(ObservesRange(), X).check("purity")
+    assert check.verdict is Verdict.SIDE_EFFECT
+    assert "quantise.scale" in {finding.path for finding in check.findings}
+    fixed = ObservesRange().apply(disable_observer)
+    assert observed(fixed, X).verdict == "ok"
 
 
 class NeedsTraining(nn.Module):
@@ -477,6 +581,39 @@ def test_the_model_is_left_as_the_test_left_it() -> None:
     assert torch.equal(model.template, X.mean(0))
     assert model.training
     assert float(clamping.fc.weight.detach().abs().max()) == 1
+
+
+class Scratches(nn.Module):
+    """Writes into whatever a model may hold beside tensors."""
+
+    class Scale:
+        calls = 0
+
+        def __call__(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return x * 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = self.Scale()
+        self.calls = np.zeros(1)
+        self.generators = {"python": random.Random(1), "numpy": np.random.default_rng(1)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        for generator in self.generators.values():
+            generator.random()
+        return self.scale(x)
+
+
+def test_what_a_model_holds_beside_tensors_is_left_as_the_test_left_it() -> None:
+    """The attributes of a helper that is called, the numbers of an array, the states of generators."""
+    judged, called = Scratches(), Scratches()
+    called(X)
+    assert observed(judged, X).verdict == "ok"
+    assert (judged.scale.calls, judged.calls.tolist()) == (1, [1])
+    drawn = [[generator.random() for generator in model.generators.values()] for model in (judged, called)]
+    assert drawn[0] == drawn[1]
 
 
 def test_effects_are_those_of_one_object() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pytest_torchscript.result import Status, Verdict
 
-from .alone import alone, cell, guilty, place
+from .alone import alone, cell, cell_of, guilty, judged, place
 
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -145,6 +145,18 @@ def test_a_dtype_that_only_eager_has_is_named() -> None:
             return x if torch.jit.is_tracing() else x.double()
 
     assert "dtype float32 instead of float64" in alone("equivalence", Precise(), (X,)).findings[0].message
+
+
+def test_the_checks_after_it_are_told_that_the_trace_equals_eager() -> None:
+    """Only where eager's answer is at hand: a later check compares with that."""
+
+    def equal(model: nn.Module, *names: str) -> bool:
+        with torch.no_grad():
+            return judged(cell_of(model, (X,)), "trace", "equivalence", *names)[1].equal
+
+    assert equal(nn.Linear(4, 2), "eager")
+    assert not equal(nn.Linear(4, 2))
+    assert not equal(Tracing(), "eager")
 
 
 def test_a_failure_skips_what_compares_with_the_trace() -> None:

@@ -114,6 +114,37 @@ def test_a_leak_fails_at_the_operation_that_mixes() -> None:
     assert result.metrics["lengths"] == {"8": "wrong"}
 
 
+class MaskIsAllOnes(nn.Module):
+    """A branch on the mask: right for every mask in eager, and in the trace for the observed one alone."""
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        if bool(attention_mask.all()):
+            return x.mean(1)
+        kept = attention_mask[..., None].to(x.dtype)
+        return (x * kept).sum(1) / kept.sum(1)
+
+
+def test_padding_that_is_other_values_is_left_to_values() -> None:
+    """Eager keeps padding out; the trace does not, by the branch that ``values`` names."""
+    inputs = {"x": X, "attention_mask": torch.ones(2, LENGTH, dtype=torch.long)}
+    judged = cell(MaskIsAllOnes(), inputs)
+    assert judged.check("values").verdict is Verdict.VALUE_SPECIALISED
+    assert judged.check("padding").status is Status.SKIPPED
+    assert alone("padding", MaskIsAllOnes(), inputs).verdict is Verdict.PADDING_UNSAFE
+
+
+def test_a_model_that_chooses_is_padded_by_more_lengths() -> None:
+    """Where the greatest value is asked for, one length may be right by chance."""
+    assert len(alone("padding", MaskedMean(), INPUTS).metrics["lengths"]) == 1
+
+    class Choosing(nn.Module):
+        def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+            filled = x.masked_fill(attention_mask[..., None] == 0, float("-inf"))
+            return filled.amax(1)
+
+    assert len(alone("padding", Choosing(), INPUTS).metrics["lengths"]) == 3
+
+
 def test_the_last_position_is_padding() -> None:
     """The classic of pooling."""
     result = alone("padding", LastPosition(), INPUTS)

@@ -21,6 +21,23 @@ class OverwritesInput(nn.Module):
         return y
 
 
+class ClampsInput(nn.Module):
+    """At the traced values, between 0 and 1, nothing changes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp_(max=6) * 2  # guilty
+
+
+class OverwritesLargeBatches(nn.Module):
+    """Neither the version counter nor the values of the traced input say anything of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + 1
+        if x.shape[0] > 2:
+            x.mul_(2)  # guilty
+        return y
+
+
 class CountsCalls(nn.Module):
     """A buffer that nothing depends on, but that is another one after every call."""
 
@@ -90,6 +107,36 @@ def test_an_overwritten_input_fails_at_its_line() -> None:
     assert finding.message == "a call overwrites its input 'x'"
     assert (finding.path, finding.where, {place(finding)}) == ("x", "written at", guilty(OverwritesInput))
     assert "clone()" in str(finding.hint)
+
+
+def test_an_input_that_is_overwritten_at_other_values_fails() -> None:
+    """The values that show it come from the probes, or are tried for it where the model is seen to write in place."""
+    in_range = torch.rand(2, 6, 4, generator=torch.Generator().manual_seed(1))
+    model = ClampsInput()
+    assert torch.equal(model(in_range.clone()), in_range * 2)
+    for result in (alone("purity", model, (in_range,)), cell(model, (in_range,)).check("purity")):
+        assert result.verdict is Verdict.SIDE_EFFECT
+        (finding,) = result.findings
+        assert finding.message == "a call overwrites its input 'x', at other values than the traced ones"
+        assert {place(finding)} == guilty(ClampsInput)
+
+
+def test_an_input_that_is_overwritten_at_another_size_fails() -> None:
+    """A probe shows it; without one nothing is known of it."""
+    (finding,) = cell(OverwritesLargeBatches(), (X,)).check("purity").findings
+    assert finding.path == "x"
+    assert {place(finding)} == guilty(OverwritesLargeBatches)
+    assert alone("purity", OverwritesLargeBatches(), (X,)).status is Status.PASSED
+
+
+def test_writing_in_place_what_is_there_already_is_no_failure() -> None:
+    """A model that never changes its input passes, whatever the version counter says."""
+
+    class AddsNothing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mul_(1) * 2
+
+    assert cell(AddsNothing(), (X,)).check("purity").status is Status.PASSED
 
 
 def test_an_input_inside_a_container_is_looked_at() -> None:

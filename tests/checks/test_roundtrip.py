@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pytest_torchscript.result import Status, Verdict
+from pytest_torchscript.result import CheckResult, Status, Verdict
+from pytest_torchscript.tracing import execute
 
-from .alone import alone, cell, guilty, place
+from .alone import alone, cell, cell_of, check_named, guilty, judged, place, statuses
 
 X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 
@@ -150,12 +151,147 @@ def test_a_failure_does_not_hide_the_other_checks() -> None:
 
 def test_a_trace_that_is_wrong_can_still_be_saved() -> None:
     """Saving is judged whether or not the trace equals eager."""
-
-    class Tracing(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x * (2 if torch.jit.is_tracing() else 3)
-
     assert alone("roundtrip", Tracing(), (X,)).status is Status.PASSED
+
+
+# How often what is run
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Each run of a program: what it is, and whether torch's default executor was asked."""
+    run, seen = execute.run, list[tuple[str, bool]]()
+
+    def counted(module: Any, inputs: Any, *, profiled: bool = False, **kwargs: Any) -> Any:
+        seen.append(("traced" if isinstance(module, torch.jit.TopLevelTracedModule) else "loaded", profiled))
+        return run(module, inputs, profiled=profiled, **kwargs)
+
+    monkeypatch.setattr(execute, "run", counted)
+    return seen
+
+
+def after(model: nn.Module, runs: list[tuple[str, bool]], *names: str) -> CheckResult:
+    """The result of the round trip after the named checks; ``runs`` has those of the round trip alone."""
+    cell, names = cell_of(model, (X,)), ("eager", "trace", *names)
+    with torch.no_grad():
+        before, evidence = judged(cell, *names)
+        runs.clear()
+        return check_named("roundtrip").judge(cell, evidence, statuses(before)).result
+
+
+@pytest.mark.parametrize("width", [4, 300])
+def test_a_healthy_model_costs_one_run_of_the_loaded_program(width: int, runs: list[tuple[str, bool]]) -> None:
+    """The traced one has been compared with eager before, so that the loaded one need only answer as eager."""
+    model = nn.Sequential(nn.Linear(4, width), nn.Linear(width, width))
+    assert after(model, runs, "equivalence").status is Status.PASSED
+    assert runs == [("loaded", False)]
+
+
+class Tracing(nn.Module):
+    """Another answer while traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (2 if torch.jit.is_tracing() else 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [(nn.Linear(4, 2), ()), (Tracing(), ()), (Tracing(), ("equivalence",))],
+    ids=["equivalence skipped", "skipped and wrong", "equivalence failed"],
+)
+def test_a_trace_that_was_not_found_equal_is_run_too(
+    model: nn.Module, names: tuple[str, ...], runs: list[tuple[str, bool]]
+) -> None:
+    """What eager answers says nothing of it then."""
+    assert after(model, runs, *names).status is Status.PASSED
+    assert runs == [("loaded", False), ("traced", True)]
+
+
+def test_a_number_that_the_plain_executor_types_otherwise_is_no_change(runs: list[tuple[str, bool]]) -> None:
+    """The default executor is asked, and it is what a deployment runs."""
+
+    class Half(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0.5 * x.long()
+
+    assert after(Half(), runs, "equivalence").status is Status.PASSED
+    assert runs == [("loaded", False), ("traced", True), ("loaded", True)]
+
+
+# Large weights, of which one number each is written
+
+
+class Large(nn.Module):
+    """Weights of 360,000 and 4,800 bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow, self.wide = nn.Linear(4, 300), nn.Linear(300, 300)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.wide(self.narrow(x))
+
+
+def test_a_large_model_passes_with_the_bytes_of_all_its_weights() -> None:
+    """The figure does not depend on how much was written."""
+    result = alone("roundtrip", Large(), (X,))
+    assert (result.status, result.findings) == (Status.PASSED, ())
+    assert result.metrics == {"bytes": 4 * (4 * 300 + 300 + 300 * 300 + 300)}
+
+
+def test_a_large_parameter_that_changes_fails_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the words for a small one, and so does the output."""
+
+    def change(module: Any) -> None:
+        module.wide.weight = torch.ones(1).expand(300, 300)
+
+    swapped(change, monkeypatch)
+    first, second = alone("roundtrip", Large(), (X,)).findings
+    assert (first.path, first.message) == ("wide.weight", "'wide.weight' has other values after save and load")
+    assert second.message.startswith("the output changes through save and load: max abs ")
+
+
+def test_a_large_parameter_that_is_lost_fails_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the words for a small one."""
+    load = torch.jit.load
+
+    class Losing:
+        def __init__(self, module: Any) -> None:
+            self.module, self.named_modules = module, module.named_modules
+
+        def state_dict(self) -> dict[str, Tensor]:
+            state: dict[str, Tensor] = self.module.state_dict()
+            return {name: state[name] for name in state if name != "wide.weight"}
+
+        def __call__(self, *args: Tensor) -> Any:
+            return self.module(*args)
+
+    monkeypatch.setattr(torch.jit, "load", lambda buffer, **_: Losing(load(buffer)))
+    messages = [finding.message for finding in alone("roundtrip", Large(), (X,)).findings]
+    assert messages[0] == "'wide.weight' is lost after save and load"
+
+
+class Counting(nn.Module):
+    """A large buffer that every call writes, and an answer that does not depend on it."""
+
+    table: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(300, 300))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.table.add_(1)
+        return x + self.table.clamp(max=0.5)[0, :4]
+
+
+def test_a_buffer_that_the_loaded_program_writes_is_put_back() -> None:
+    """The loaded program runs with the model's own; the model's user sees none of that."""
+    model = Counting()
+    before = model.table
+    assert cell(model, (X,)).check("roundtrip").status is Status.PASSED
+    assert model.table is before
+    assert not model.table.any()
 
 
 def test_meta_weights_skip_it() -> None:

@@ -251,6 +251,23 @@ def test_a_value_that_the_marker_excuses_is_not_blamed_on_a_size() -> None:
     assert cell(FirstValue(), (x(),)).verdict == "ValueSpecialised"
 
 
+class SelectsByNumpy(nn.Module):
+    """What is taken out with numpy is a constant of the trace: other values, and with them other sizes, are wrong."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = torch.from_numpy(x.detach().numpy().sum((0, 1)))  # guilty
+        return x + bias
+
+
+def test_a_dim_that_is_wrong_by_the_line_of_values_is_untested() -> None:
+    """One factor, one verdict: other sizes have other values, and a line that bakes values says nothing about sizes."""
+    judged = cell(SelectsByNumpy(), (torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)),))
+    assert judged.check("values").verdict is Verdict.VALUE_SPECIALISED
+    assert judged.check("shapes").status is Status.PASSED
+    assert set(judged.dims.values()) == {"untested"}
+    assert "unsafe" not in {axis.state for axes in judged.axes.values() for axis in axes.values()}
+
+
 def test_fresh_values_that_eager_refuses_do_not_hide_a_size() -> None:
     """The observed values, repeated, have its approval."""
 

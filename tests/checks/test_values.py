@@ -186,9 +186,9 @@ def test_a_domain_of_one_value_is_told() -> None:
     assert "nothing is known about other values" in result.findings[0].message
 
 
-@pytest.mark.parametrize("threshold", [-math.inf, math.nan])
+@pytest.mark.parametrize("threshold", [math.nan])
 def test_a_comparison_with_what_is_not_finite_is_no_crash(threshold: float) -> None:
-    """Looking for minus infinity in a mask is common, and no number to draw around."""
+    """NaN equals nothing, and is no number to draw around."""
 
     class Guarded(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -199,13 +199,13 @@ def test_a_comparison_with_what_is_not_finite_is_no_crash(threshold: float) -> N
     assert alone("values", Guarded(), (X,)).status is Status.PASSED
 
 
-@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_a_guard_against_what_is_not_finite_is_tried(value: float) -> None:
     """Where the forward asks its inputs for values, an infinity and a NaN among them are two of them."""
 
     class Guard(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            if bool((x.isnan() if math.isnan(value) else x.isinf()).any()):  # guilty
+            if bool((x.isnan() if math.isnan(value) else x == value).any()):  # guilty
                 return x.nan_to_num(0.0, 0.0, 0.0)
             return x * 2
 

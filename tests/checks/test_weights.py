@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pytest_torchscript.checks import Evidence
 from pytest_torchscript.result import Status, Verdict
+from pytest_torchscript.tracing.saving import Loaded
 from pytest_torchscript.tracing.trace import trace
 
 from .alone import NOT_ASKED, alone, cell, cell_of, check_named, guilty, place
@@ -17,10 +18,10 @@ X = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
 
 
 class Tied(nn.Module):
-    def __init__(self, tie: bool = True) -> None:
+    def __init__(self, tie: bool = True, words: int = 50) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(50, 8)
-        self.head = nn.Linear(8, 50, bias=False)
+        self.embedding = nn.Embedding(words, 8)
+        self.head = nn.Linear(8, words, bias=False)
         if tie:
             self.head.weight = self.embedding.weight
 
@@ -70,6 +71,16 @@ def test_tied_weights_are_found_and_what_becomes_of_them() -> None:
     assert note.path == "embedding.weight"
 
 
+@pytest.mark.parametrize("tie", [True, False])
+def test_large_weights_are_told_like_small_ones(tie: bool) -> None:
+    """Of which one number is written: their ties, and the bytes that they would take, are those of the weights."""
+    size = 5000 * 8 * 4
+    metrics = alone("weights", Tied(tie, words=5000), (IDS,)).metrics
+    kept = [{"names": ["embedding.weight", "head.weight"], "bytes": size, "kept": True}] if tie else []
+    once = size if tie else 2 * size
+    assert metrics == {"tied": kept, "cloned_bytes": 0, "parameter_bytes": once, "parameter_bytes_untied": 2 * size}
+
+
 class Thrice(nn.Module):
     """One storage under three names."""
 
@@ -95,11 +106,9 @@ def test_a_clone_is_told_with_its_price(kept: bool, text: str, price: int) -> No
     traced = trace(cell.model, cell.call)
     weights = traced.module.state_dict()
 
-    class Loaded:
-        def state_dict(self) -> dict[str, Tensor]:
-            return weights if kept else {name: weight.clone() for name, weight in weights.items()}
-
-    result = check_named("weights").judge(cell, Evidence(traced=traced, loaded=Loaded()), {}).result
+    state = weights if kept else {name: weight.clone() for name, weight in weights.items()}
+    loaded = Loaded(program=traced.module, saved=weights, state=state)
+    result = check_named("weights").judge(cell, Evidence(traced=traced, loaded=loaded), {}).result
     (tie,) = result.metrics["tied"]
     assert (tie["names"], tie["bytes"], tie["kept"]) == (["left", "middle", "right"], 256, kept)
     assert result.metrics["cloned_bytes"] == price
@@ -109,19 +118,22 @@ def test_a_clone_is_told_with_its_price(kept: bool, text: str, price: int) -> No
     assert note.message == f"left, middle and right are tied, {text}"
 
 
-def test_parts_of_one_storage_are_not_tied() -> None:
-    """Two slices of a fused weight are two parameters."""
+@pytest.mark.parametrize("width", [4, 4000])
+def test_parts_of_one_storage_are_not_tied(width: int) -> None:
+    """Two slices of a fused weight are two parameters, and each has its bytes."""
 
     class Slices(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            base = torch.randn(8, 4)
+            base = torch.randn(8, width)
             self.top, self.bottom = nn.Parameter(base[:4]), nn.Parameter(base[4:])
 
         def forward(self, x: Tensor) -> Tensor:
             return x @ self.top + x @ self.bottom
 
-    assert alone("weights", Slices(), (X,)).metrics["tied"] == []
+    metrics = alone("weights", Slices(), (X,)).metrics
+    assert metrics["tied"] == []
+    assert metrics["parameter_bytes"] == metrics["parameter_bytes_untied"] == 8 * width * 4
 
 
 def test_an_overwritten_parameter_fails_at_its_line() -> None:
@@ -179,3 +191,13 @@ def test_it_needs_a_loaded_program() -> None:
 def test_meta_weights_skip_it() -> None:
     """There is no storage to share."""
     assert cell(Tied(), (IDS,), weights="meta").check("weights").reason == "meta weights"
+
+
+def test_a_parameter_that_it_names_is_not_named_by_purity() -> None:
+    """One fault has one verdict; where the marker skips the check, purity says it."""
+    model = Halving()
+    judged = cell(model, (torch.ones(2, 4),))
+    assert judged.check("weights").verdict is Verdict.WEIGHTS_CHANGED
+    assert judged.check("purity").status is Status.PASSED
+    left = cell(Halving(), (torch.ones(2, 4),), skip={"weights": NOT_ASKED})
+    assert left.check("purity").verdict is Verdict.SIDE_EFFECT

@@ -4,7 +4,23 @@ Every broken model is broken in one way, and its verdict is that of the first ch
 """
 
 from .broken import BROKEN
-from .case import Case, guilty_places
+from .case import Case, SizedCase, guilty_places
 from .healthy import HEALTHY
+from .misses import KNOWN_MISSES
+from .sizes import SIZES
+from .unstable import UNSTABLE
+from .values import VALUES
+from .varying import VARYING
 
-__all__ = ["BROKEN", "HEALTHY", "Case", "guilty_places"]
+__all__ = [
+    "BROKEN",
+    "HEALTHY",
+    "KNOWN_MISSES",
+    "SIZES",
+    "UNSTABLE",
+    "VALUES",
+    "VARYING",
+    "Case",
+    "SizedCase",
+    "guilty_places",
+]

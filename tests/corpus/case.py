@@ -22,18 +22,24 @@ __all__ = [
     "BATCH_SEQ",
     "SEQ_UNSAFE",
     "Case",
+    "SizedCase",
     "case_of",
     "floats",
     "guilty_places",
+    "into",
+    "keys_values",
     "length_scale",
     "masked_floats",
     "named",
+    "normal",
     "random_floats",
     "random_ints",
     "scripted",
     "seeded",
     "token_ids",
+    "token_ids_below",
     "tokens",
+    "two_full",
 ]
 
 Inputs = tuple[Any, ...] | dict[str, Any]
@@ -77,6 +83,59 @@ class Case:
         return self.name
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SizedCase(Case):
+    """A case whose inputs are made for given sizes, or values: those ``at`` which it is traced, and ``others``.
+
+    Plain torch decides: the trace of a broken model disagrees with eager at one of the others, that of a healthy model at none.
+    """
+
+    make: Callable[..., Inputs]
+    at: tuple[Any, ...]
+    others: tuple[tuple[Any, ...], ...] = ()
+
+    def inputs_at(self, sizes: tuple[Any, ...], seed: int = 0) -> Inputs:
+        """The inputs for sizes; the global RNG is as it was afterwards."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.make(*sizes)
+
+
+def into(cases: list[SizedCase]) -> Callable[..., Callable[[type[nn.Module]], type[nn.Module]]]:
+    """Return a decorator that adds a class to ``cases``.
+
+    It is given ``(verdict, make, at, *others)`` for a broken model, and ``(make, at, *others)`` for a healthy one.
+    """
+
+    def declare(*declared: Any, arguments: Mapping[str, Any] | None = None) -> Callable[[type[nn.Module]], type[nn.Module]]:
+        verdict = declared[0] if isinstance(declared[0], str) else None
+        make, at, *others = declared if verdict is None else declared[1:]
+
+        def register(cls: type[nn.Module]) -> type[nn.Module]:
+            case = SizedCase(
+                name=name_of(cls),
+                build=seeded(cls),
+                inputs=lambda: case.inputs_at(at),
+                verdict=verdict,
+                arguments=dict(arguments or {}),
+                sources=(cls,),
+                make=make,
+                at=at,
+                others=tuple(others),
+            )
+            cases.append(case)
+            return cls
+
+        return register
+
+    return declare
+
+
+def name_of(cls: type[nn.Module]) -> str:
+    """The name of a class in snake case."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+
 @cache
 def guilty_places(sources: tuple[Source, ...]) -> frozenset[tuple[str, int]]:
     """Return (file, line number from 1) for each line marked ``# guilty`` in the given classes and functions."""
@@ -112,7 +171,7 @@ def case_of(
 ) -> Case:
     """Return the case of a model class that needs no constructor arguments, named after the class in snake case."""
     return Case(
-        name=re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower(),
+        name=name_of(cls),
         build=seeded(cls),
         inputs=inputs,
         verdict=verdict,
@@ -153,6 +212,26 @@ def random_floats(*shape: int, seed: int = 11, dtype: torch.dtype = torch.float3
 def random_ints(low: int, high: int, *shape: int, seed: int = 11) -> Tensor:
     """Return int64 values in [low, high), the same at every call."""
     return torch.randint(low, high, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def normal(*shape: int) -> Tensor:
+    """Return standard normal values of the global RNG, for the inputs of a :class:`SizedCase`."""
+    return torch.randn(shape)
+
+
+def token_ids_below(*shape: int, below: int = 50) -> Tensor:
+    """Return token ids from 1, of the global RNG."""
+    return torch.randint(1, below, shape)
+
+
+def keys_values(batch: int, heads: int, past: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return cached keys and values."""
+    return normal(batch, heads, past, width), normal(batch, heads, past, width)
+
+
+def two_full(first: float, second: float) -> tuple[Tensor, Tensor]:
+    """Return two inputs, each of one value."""
+    return torch.full((2, 4), float(first)), torch.full((2, 4), float(second))
 
 
 def floats(*shape: int, dtype: torch.dtype = torch.float32) -> Callable[[], Inputs]:

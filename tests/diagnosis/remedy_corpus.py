@@ -84,6 +84,12 @@ class IdsBeyond(nn.Module):
         return self.embed(torch.full_like(ids, 50))  # guilty
 
 
+@example("index-beyond-an-axis", "EagerFailure", same=False)
+class IndexBeyond(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, 99]  # guilty
+
+
 @example("inputs-do-not-fit", "EagerFailure", same=False)
 class DoesNotFit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
@@ -148,6 +154,24 @@ class Dictionary(nn.Module):
         return x * {7: 1.0, 16: 2.0, 33: 3.0}[x.shape[1]]  # guilty
 
 
+@example("method-of-a-number", "Untraceable")
+class IsInteger(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.shape[1] / 2).is_integer()  # guilty
+
+
+@example("scale-by-size", "Untraceable")
+class ScaleBySize(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=x.shape[1] / 8).sum(-1)  # guilty
+
+
+@example("function-of-numbers", "Untraceable")
+class PowerOfThree(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * pow(2, x.shape[1], 5)  # guilty
+
+
 def scale_of(x: Tensor) -> float:
     return 4.0 / x.shape[1]
 
@@ -180,6 +204,19 @@ class Unregistered(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scales[0]  # guilty
+
+
+@example("unregistered-module", "Untraceable")
+class ModulesInAList(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = [nn.Linear(8, 8), nn.Linear(8, 8)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)  # guilty
+        return x
 
 
 SCALE = torch.ones(8, requires_grad=True)
@@ -215,6 +252,13 @@ class NoneInOutput(nn.Module):
     def forward(self, x: Tensor) -> Any:
         y = x * 2
         return y, None  # guilty
+
+
+@example("list-in-dict-output", "Untraceable", same=False)
+class ListInDict(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        y, z = x * 2, x * 3
+        return {"out": [y, z]}  # guilty
 
 
 class DynamicCache:
@@ -352,6 +396,25 @@ class AsksTracing(nn.Module):
         return (x if torch.jit.is_tracing() else x * 2) + 1  # guilty
 
 
+@example("size-returned", "NotEquivalent", same=False)
+class ReturnsSize(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        y = x * 2
+        return y, x.shape[1]  # guilty
+
+
+@example("lookup-by-size", "NotEquivalent")
+class LooksUpSize(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * {7: 1.0, 16: 2.0}.get(x.shape[1], 3.0)  # guilty
+
+
+@example("text-of-a-size", "NotEquivalent")
+class TextOfSize(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (2 if str(x.shape[1]).endswith("6") else 1)  # guilty
+
+
 @example("dropout-always-on", "NonDeterministic", same=False)
 class DropsAlways(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
@@ -433,6 +496,12 @@ class Floor(nn.Module):
         return x.sum(1) / math.floor(x.shape[1] / 4)  # guilty
 
 
+@example("integer-root-of-a-size", "ShapeSpecialised")
+class IntegerRoot(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : math.isqrt(x.shape[1])].sum(1)  # guilty
+
+
 @example("root-of-a-size", "ShapeSpecialised")
 class Root(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
@@ -489,6 +558,24 @@ class Loop(nn.Module):
         return decay(x)
 
 
+@example("number-of-each-size", "ShapeSpecialised")
+class IntOfEachSize(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(1) / [int(n) for n in x.shape][1]  # guilty
+
+
+@example("length-of-a-tensor", "ShapeSpecialised", others=((features(rows=3),),))
+class Length(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(0) / len(x)  # guilty
+
+
+@example("part-of-a-size", "ShapeSpecialised")
+class PartOfSize(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, : int(x.shape[1] * 0.75)].sum(1)  # guilty
+
+
 @example("number-of-a-size", "ShapeSpecialised")
 class IntOfSize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
@@ -508,6 +595,12 @@ class BranchOnSize(nn.Module):
 
 
 # A value became a number of Python
+
+
+@example("slice-by-a-value", "ValueSpecialised", (features(), MASK), ((features(), ZEROS),))
+class SliceByValue(nn.Module):
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        return x[:, : int(attention_mask.sum(1).max())].sum(1)  # guilty
 
 
 @example("mask-of-ones", "ValueSpecialised", (features(), MASK), ((features(), ZEROS),))

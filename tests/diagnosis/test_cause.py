@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pytest_torchscript.diagnosis.cause import Cause, specialisation
+from pytest_torchscript.source import Line
 from pytest_torchscript.subject.call import bind
 from pytest_torchscript.subject.state import ModelState
 
@@ -97,6 +99,44 @@ class ThroughNumpy(nn.Module):
         return y + table
 
 
+class NumpyMean(nn.Module):
+    """A number of NumPy's is no tensor that becomes one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = np.mean(x.detach().numpy())  # guilty
+        y = x * 2
+        return y - float(mean)
+
+
+class NumpyArray(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        array = np.asarray(x)  # guilty
+        top = array.max()
+        return x / float(top)
+
+
+class NumpyRoot(nn.Module):
+    """NumPy gives a tensor back, which the trace does not follow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        root = np.sqrt(x.shape[1])  # guilty
+        y = x.sum(1)
+        return y / float(root)
+
+
+class NumpyOfAWeight(nn.Module):
+    """What is taken of a weight is the same for all inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = float(self.weight.detach().numpy().max())
+        n = int(x.shape[1])  # guilty
+        return x.sum(1) * scale / n
+
+
 class InHelper(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scale = length_scale(x)
@@ -132,6 +172,10 @@ SOURCES: Mapping[type[nn.Module], Any] = {InHelper: length_scale}
         (Loop, x(2, 9), "baked at"),
         (Detached, x() + 1, "baked at"),
         (ThroughNumpy, x() + 1, "baked at"),
+        (NumpyMean, x() + 1, "baked at"),
+        (NumpyArray, x() + 1, "baked at"),
+        (NumpyRoot, x(2, 9), "baked at"),
+        (NumpyOfAWeight, x(2, 9), "baked at"),
         (InHelper, x(2, 9), "baked at"),
         (Item, x() + 1, "baked at"),
         (Refusing, x(2, 9), "branches at"),
@@ -162,8 +206,24 @@ def test_the_use_of_a_baked_value_is_named_too() -> None:
     """The line that uses the constant follows the line that made it, with both constants."""
     first, second = causes(Baked(), x(2, 9))
     assert second.where == "used at"
-    assert second.detail == "the constant 6 would be 9"
+    made = f"which was computed from a size at test_cause.py:{first.line.line}"
+    assert second.detail == f"the constant 6, {made}, would be 9 for the other inputs"
     assert first.line.line < second.line.line
+
+
+@pytest.mark.parametrize(
+    ("cause", "sentence"),
+    [
+        (Cause(Line("model.py", 1), "used at", "the constant 6 would be 9"), "the constant 6 would be 9"),
+        (Cause(Line("model.py", 1), "baked at", "as 6"), "a Python value is made on this line too: as 6"),
+        (Cause(Line("model.py", 1), "decided at", "was True"), "a branch is decided on this line too: it was True"),
+        (Cause(Line("model.py", 1), "differs at"), "from this line on, the traced operations are others"),
+        (Cause(Line("model.py", 1), "computed at"), "this line is a part of the same cause"),
+    ],
+)
+def test_a_further_cause_is_told_in_a_sentence(cause: Cause, sentence: str) -> None:
+    """It says what the line does, also where no value is known."""
+    assert cause.sentence == sentence
 
 
 def test_no_line_is_named_twice() -> None:

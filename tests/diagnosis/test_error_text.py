@@ -142,6 +142,28 @@ def test_an_object_the_tracer_cannot_type_keeps_its_reason() -> None:
     assert "tensor([" not in cause
 
 
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("Tracer cannot infer type of Dc(a=tensor([[1., 2.],\n [3., 4.]]), b=3)\n:Only tensors", "Dc: Only tensors"),
+        ("Tracer cannot infer type of ({'a': tensor([1.])}, 2)\n:Only tensors", "a tuple: Only tensors"),
+        ("Tracer cannot infer type of [tensor([1.]), 'a']\n:List inputs", "a list: List inputs"),
+        ("Tracer cannot infer type of {tensor([1.])}\n:Only tensors", "a dict or a set: Only tensors"),
+        ("Tracer cannot infer type of DynamicCache", "DynamicCache"),
+    ],
+)
+def test_what_the_tracer_cannot_type_is_named(text: str, cause: str) -> None:
+    """By its class or the kind of container: what it holds is left out, and no word is cut."""
+    assert root_cause(text) == f"Tracer cannot infer type of {cause}"
+
+
+def test_a_text_is_cut_between_words() -> None:
+    """Neither a long text nor an argument before a dumped tensor ends in half a name."""
+    assert root_cause("a word " * 100).removesuffix(" …").split()[-1] in ("a", "word")
+    assert root_cause("no rule for Pair(first=tensor([1., 2.]))") == "no rule for Pair …"
+    assert root_cause("x" * 1000) == "x" * 240 + " …"
+
+
 def test_an_error_that_is_no_utf8_is_still_an_error() -> None:
     """Lone surrogates and control characters pass through unharmed."""
     assert root_cause(ValueError("bad \ud800 name")) == "ValueError: bad \ud800 name"

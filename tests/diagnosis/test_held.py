@@ -42,6 +42,16 @@ def test_a_leaf_that_requires_grad_is_a_parameter() -> None:
     assert list(model_facts(model)) == ["parameter kept in 1.kept[0]"]
 
 
+def test_a_module_that_is_kept_outside_the_modules_is_found() -> None:
+    """In a plain list torch sees none of its parameters; a registered one is no fact, wherever else it is kept."""
+    model = keeping([nn.Linear(2, 2), nn.ReLU()])
+    assert list(model_facts(model)) == ["module kept in 1.kept[0]"]
+    assert list(model_facts(keeping([nn.ReLU()]))) == []
+    shared = keeping(None)
+    shared[1].kept = [shared[0]]  # type: ignore[assignment]
+    assert list(model_facts(shared)) == []
+
+
 def test_a_result_in_a_buffer_is_found() -> None:
     """A registered name does not make a parameter of it."""
     model = nn.Identity()

@@ -10,10 +10,15 @@ import importlib.util
 import inspect
 import io
 import itertools
+import math
+import operator
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +302,7 @@ def line_of(text: str, tmp_path: Path) -> Line:
         ("wh = np.asarray(x.shape)", "numpy-of-sizes"),
         ("while n < x.shape[1]: n += 1", "loop-over-a-size"),
         ("y = [x[:, i] for i in range(x.shape[1])]", "loop-over-a-size"),
-        ("n = len(x)", "number-of-a-size"),
+        ("n = len(x)", "length-of-a-tensor"),
         ("y = x.mean(1, keepdim=n > 1)", "option-by-bool"),
         ("y = x.mean(1, keepdim=True)", None),
         ("if n not in self.tables: pass", "table-kept-in-an-attribute"),
@@ -305,6 +310,20 @@ def line_of(text: str, tmp_path: Path) -> Line:
         ("if x.shape[1] > self.limit: pass", "branch-on-a-size"),
         ("n = min(x.shape[1], 64)", "smallest-or-largest-of-sizes"),
         ("n = x.min(1)", None),
+        ("n = math.isqrt(x.shape[1])", "integer-root-of-a-size"),
+        ("wh = torch.tensor(data=[x.shape[1], 8])", "tensor-of-sizes"),
+        ("wh = torch.asarray([x.shape[1], 8])", "tensor-of-sizes"),
+        ("n = [int(v) for v in x.size()][1]", "number-of-each-size"),
+        ("n = torch.stack([torch.tensor(int(v)) for v in x.shape[1:]])", "number-of-each-size"),
+        ("y = [int(i) for i in range(x.shape[1])]", "loop-over-a-size"),
+        ("y = sum(x[:, int(i)] for i in range(x.shape[1]))", "loop-over-a-size"),
+        ("n = list(map(int, x.shape))[1]", "number-of-a-size"),
+        ("n = int(x.shape[1] / 2)", "part-of-a-size"),
+        ("n = int(0.5 * x.shape[1])", "part-of-a-size"),
+        ("n = int(x.shape[1] // 2)", "number-of-a-size"),
+        ("n = int(x.shape[1]) / 2", "number-of-a-size"),
+        ("n = len(self.layers) * int(x.shape[1])", "number-of-a-size"),
+        ("n = 2 if f'{x.shape[1]:03d}' == '016' else 1", "text-of-a-size"),
     ],
 )
 def test_a_line_that_bakes_a_size_is_known_by_its_text(text: str, kind: str | None, tmp_path: Path) -> None:
@@ -324,6 +343,9 @@ def test_a_line_that_bakes_a_size_is_known_by_its_text(text: str, kind: str | No
         ("while x.sum() > 1: pass", "branch-on-a-value"),
         ("assert x.min() > 0", "branch-on-a-value"),
         ("n = int(x.max())", "number-of-a-value"),
+        ("y = x[:, : int(mask.sum(1).max())]", "slice-by-a-value"),
+        ("n = int(mask.sum(1).max())", "number-of-a-value"),
+        ("y = x[:, : lengths.max().item()]", "slice-by-a-value"),
         ("y = x.relu()", None),
     ],
 )
@@ -340,6 +362,125 @@ def test_a_statement_of_several_lines_is_read_whole(tmp_path: Path) -> None:
     remedy = remedy_for(verdict="ShapeSpecialised", line=Line(str(path), 3, "forward"))
     assert remedy is not None
     assert remedy.kind == "tensor-of-sizes"
+
+
+def in_a_sum(x: torch.Tensor) -> torch.Tensor:
+    return torch.add(
+        x.sum(1) * math.ceil(2.5),
+        x.mean(1) / float(x.shape[1]),  # guilty
+    )
+
+
+def in_a_mapping(x: torch.Tensor) -> torch.Tensor:
+    scales = {
+        "root": lambda x: x / math.sqrt(8.0),
+        "mean": lambda x: x / int(x.shape[1]),  # guilty
+    }
+    return scales["mean"](x)
+
+
+def in_a_chain(x: torch.Tensor) -> torch.Tensor:
+    return (
+        x.sum(1)
+        .div(int(x.shape[1]))  # guilty
+        .mul(math.log(2.0))
+        .std(0, unbiased=bool(x.ndim > 1))
+    )
+
+
+def under_no_known_name(x: torch.Tensor) -> torch.Tensor:
+    return torch.add(
+        x.sum(1) * math.ceil(2.5),
+        x.mean(1) / operator.index(x.shape[1]),  # guilty
+    )
+
+
+class Function(nn.Module):
+    """A function of one tensor as a module."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (in_a_sum, "without float()"),
+        (in_a_mapping, "without int()"),
+        (in_a_chain, "without int()"),
+        (under_no_known_name, "make no Python number of it"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_another_line_of_a_statement_has_no_say(function: Callable[[torch.Tensor], torch.Tensor], words: str) -> None:
+    """The remedy is that of the guilty line, whatever the other lines of the statement call."""
+    cell = judged(Function(function), replace(EXAMPLES[0], inputs=(remedy_corpus.features(),)))
+    finding = next(check for check in cell.checks if check.verdict is not None).findings[0]
+    assert cell.verdict == "ShapeSpecialised"
+    (place,) = guilty_places((function,))
+    assert finding.line == place[1]
+    assert words in str(finding.hint)
+    assert "math." not in str(finding.hint)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x / x.shape[1].bit_length(),
+        lambda x: x * (x.shape[1] / 3).__floor__(),
+        lambda x: x * float(Fraction(x.shape[1], 3)),
+        lambda x: x * torch.sym_max(x.shape[1], 4),
+        lambda x: x * float(Decimal(x.shape[1])),
+    ],
+)
+def test_a_size_that_a_function_refuses_is_named_as_a_tensor(function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Of a method of numbers, and of a function that takes numbers only, the remedy says what x.shape[i] is."""
+    cell = judged(Function(function), replace(EXAMPLES[0], inputs=(remedy_corpus.features(),)))
+    assert cell.verdict == "Untraceable"
+    assert str(cell.check("trace").findings[0].hint).startswith("while tracing, x.shape[i] is a tensor, not a number")
+
+
+def test_a_function_is_named_as_it_is_written(tmp_path: Path) -> None:
+    """NumPy's root is not called math's."""
+    remedy = remedy_for(verdict="ShapeSpecialised", line=line_of("return x / np.sqrt(x.shape[1])", tmp_path))
+    assert remedy is not None
+    assert remedy.hint.startswith("np.sqrt takes")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (lambda x: x[:, : math.floor(x.shape[1] * 0.75)].sum(1), lambda x: x[:, : x.shape[1] * 3 // 4].sum(1)),
+        (lambda x: x.sum(1) * math.ceil(x.shape[1] * 0.75), lambda x: x.sum(1) * ((x.shape[1] * 3 + 3) // 4)),
+        (lambda x: x / float(x.numel()), lambda x: x / x.numel()),
+        (lambda x: x / list(map(int, x.shape))[1], lambda x: x / list(x.shape)[1]),
+        (
+            lambda x: x[..., :2] / torch.stack([torch.tensor(int(n)) for n in x.shape[1:]]),
+            lambda x: x[..., :2] / torch.stack([torch.tensor(n) for n in x.shape[1:]]),
+        ),
+    ],
+)
+def test_what_a_remedy_says_beside_its_example_mends_too(before: Any, after: Any) -> None:
+    """By plain torch, at the traced length and at others: the one is wrong, the other is right."""
+    example = Example("", nn.Module, (remedy_corpus.features(),), remedy_corpus.SIZES, "ShapeSpecialised")
+    assert judged_by_torch(Function(before), example)[0] == "ShapeSpecialised"
+    assert judged_by_torch(Function(after), example) == ("ok", "")
+    for inputs in (example.inputs, *example.others):
+        assert same(before(*inputs), after(*inputs))
+
+
+def test_a_dict_that_is_returned_may_hold_tuples_but_no_lists() -> None:
+    """Where torch traces with ``strict=False``, as the gate does for a dict."""
+    x = remedy_corpus.features()
+    with pytest.raises(RuntimeError) as caught:
+        torch.jit.trace(lambda x: {"out": [x * 2, x]}, (x,), check_trace=False, strict=False)
+    assert hint_for(str(caught.value)) == BY_KIND["list-in-dict-output"].hint
+    program = torch.jit.trace(lambda x: {"out": (x * 2, x)}, (x,), check_trace=False, strict=False)
+    assert same(program(x)["out"], (x * 2, x))
 
 
 def test_an_eager_failure_never_gets_advice_about_traces() -> None:

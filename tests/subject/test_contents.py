@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from pytest_torchscript.subject.contents import Contents, is_empty, parts, same_objects
+from pytest_torchscript.subject.contents import Contents, held, is_empty, parts, same_objects
 
 
 class KeysAsAttributes(dict[str, Any]):
@@ -137,9 +139,49 @@ def test_tensors_are_found_where_a_call_may_write_them() -> None:
     assert {id(tensor) for tensor in found} == {id(tensor) for tensor in (a, b, c, d, e)}
 
 
+def test_a_helper_that_can_be_called_is_looked_into() -> None:
+    """It keeps what it likes, as one that cannot be called does."""
+
+    class Called(Helper):
+        def __call__(self) -> None: ...
+
+    helper = Called()
+    assert held_tensors([helper]) == [helper.keys]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i8", "?", "U3", "M8[s]", "f4,i2"])
+def test_an_array_is_put_back(dtype: str) -> None:
+    """In place, bit by bit: NaN is NaN."""
+    array = np.zeros((2, 3), dtype)
+    (part,) = parts(array)
+    saved = held(part)
+    assert not saved.changed()
+    array[1, 2] = np.ones((), dtype)
+    assert saved.changed()
+    saved.restore()
+    assert array.tobytes() == np.zeros((2, 3), dtype).tobytes()
+
+
+def test_arrays_that_no_call_writes_are_left_alone() -> None:
+    """Read-only ones, large ones, and those that hold objects."""
+    fixed = np.zeros(2)
+    fixed.flags.writeable = False
+    assert [*parts(fixed), *parts(np.zeros(2**20)), *parts(np.array([None]))] == []
+
+
+def test_an_array_that_was_resized_stays_so() -> None:
+    """Its memory is another."""
+    array = np.zeros(4)
+    saved = held(array)
+    array.resize(2, refcheck=False)
+    saved.restore()
+    assert array.shape == (2,)
+
+
 def test_what_cannot_be_looked_into_holds_nothing() -> None:
     """Modules are looked at by themselves; classes, functions and objects without a dictionary are no containers."""
-    for value in (OnlySlots(), torch.nn.Linear(1, 1), torch, int, len, 1.5, None):
+    bound, partial = Helper().__init__, functools.partial(read, [0])  # type: ignore[misc]
+    for value in (OnlySlots(), torch.nn.Linear(1, 1), torch, int, len, read, bound, partial, 1.5, None):
         assert list(parts(value)) == []
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.ao.quantization import FakeQuantize, MovingAverageMinMaxObserver
 
 from pytest_torchscript.subject.effects import CallEffects, effects_of
 
@@ -45,6 +46,14 @@ def test_a_call_that_changes_nothing_has_none() -> None:
     """Nor have the statistics of batch norm, which train mode is there for."""
     assert effects(lambda model: None, training=True) is None
     assert effects(lambda model: None, training=False) is None
+
+
+def test_a_range_that_is_observed_is_no_statistic_of_training() -> None:
+    """The observer of a fake quantisation follows the inputs in eval mode too."""
+    model = FakeQuantize(MovingAverageMinMaxObserver, quant_min=0, quant_max=255)
+    with effects_of(model) as found:
+        model(X)
+    assert {"scale", "activation_post_process.min_val"} <= set(found[0].buffers)
 
 
 def test_a_write_of_the_same_values_is_none() -> None:

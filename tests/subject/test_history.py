@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -104,6 +105,30 @@ def test_a_table_that_no_value_went_into_is_none() -> None:
 def test_weights_drawn_in_the_first_call_are_none() -> None:
     """A fresh model answers otherwise every time: that is no memory."""
     assert found(DrawsWeights()) is None
+
+
+class Counted(Kept):
+    """The first call is answered otherwise; every call writes the counter."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.map = x * 2
+        self.calls += 1
+        return x * 2 if self.calls > 1 else x
+
+
+class PreviousInput(Kept):
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        previous, self.kept = self.kept, x
+        return x if previous is None else x - previous.sum()
+
+
+@pytest.mark.parametrize(("model", "name"), [(Counted, "calls"), (PreviousInput, "kept")])
+def test_what_every_call_makes_anew_and_the_next_reads_is_told(model: type[nn.Module], name: str) -> None:
+    """A counter and the last input are read, a map is not."""
+    told = found(model())
+    assert told is not None
+    assert told.names == (name,)
 
 
 class NeedsTraining(Kept):

@@ -16,6 +16,7 @@ from pytest_torchscript.subject.inputs import (
     declared_dims,
     infer_dims,
     is_binary,
+    is_cache,
     mapped,
     mask_inverted,
     mask_name,
@@ -118,6 +119,13 @@ def test_dims_are_inferred_from_names_dtypes_and_sizes(inputs: Mapping[str, Any]
     assert {path: dict(axes) for path, axes in infer_dims(inputs).axes.items()} == expected
 
 
+def test_an_empty_axis_is_no_dim() -> None:
+    """It has no entry that could be repeated; the other axes of its input are as those of any."""
+    inputs = zeros(boxes=(0, 4), x=(2, 16, 8), past=(2, 0, 8))
+    assert infer_dims(inputs).axes == {"x": {0: B, 1: S}, "past": {0: B}}
+    assert infer_dims(zeros(boxes=(0, 4))).axes == {}
+
+
 def test_a_two_dimensional_float_is_a_sequence_where_one_was_asked_for() -> None:
     """``seq_len=`` says that there is one; without it the last axis of (batch, features) is no dim."""
     assert infer_dims(zeros(x=(2, 8)), seq_asked=True).axes == {"x": {0: B, 1: S}}
@@ -148,10 +156,14 @@ def test_dims_without_an_input_leave_the_others() -> None:
         (zeros(x=(2, 64, 32, 24)), True, {"x": {0: B, 2: "height", 3: "width"}}),
         (zeros(x=(2, 3, 8, 32, 24)), True, {"x": {0: B, 2: "depth", 3: "height", 4: "width"}}),
         (zeros(x=(2, 400)), False, {"x": {0: B, 1: "time"}}),
-        (zeros(x=(2, 400), y=(2, 300)), False, {"x": {0: B}, "y": {0: B}}),
+        (zeros(x=(2, 400), y=(2, 300)), False, {"x": {0: B, 1: "time"}, "y": {0: B, 1: "time of y"}}),
         (zeros(x=(2, 3, 32, 24, torch.uint8)), True, {"x": {0: B}}),
         (zeros(x=(2, 3, 1, 24)), True, {"x": {0: B}}),
-        (zeros(x=(2, 3, 32, 24), y=(2, 3, 16, 24)), True, {"x": {0: B, 3: "width"}, "y": {0: B, 3: "width"}}),
+        (
+            zeros(x=(2, 3, 32, 24), y=(2, 3, 16, 24)),
+            True,
+            {"x": {0: B, 2: "height", 3: "width"}, "y": {0: B, 2: "height of y", 3: "width"}},
+        ),
         (zeros(x=(2, 16, 8), attn_mask=(2, 1, 16, 16)), True, {"x": {0: B, 1: S}, "attn_mask": {0: B, 2: S, 3: S}}),
     ],
     ids=["image", "channels", "convolved", "video", "signal", "two signals", "bytes", "a line", "two images", "mask"],
@@ -159,7 +171,7 @@ def test_dims_without_an_input_leave_the_others() -> None:
 def test_the_height_and_width_of_an_image_are_dims_on_request(
     inputs: Mapping[str, Any], convolves: bool, expected: dict[str, dict[int, str]]
 ) -> None:
-    """Floats of few channels, or of any where the model convolves; what differs from input to input does not vary."""
+    """Floats of few channels, or of any where the model convolves; a size of its own has a name of its own."""
     dims = with_guessed_axes(inputs, infer_dims(inputs), convolves=convolves, signals=True)
     assert {path: dict(axes) for path, axes in dims.axes.items()} == expected
 
@@ -195,17 +207,18 @@ def test_declared_dims_are_taken_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"z": {0: B}}, "dims names no input: 'z'; the inputs are 'x', 'y'"),
+        ({"z": {0: B}}, "dims names no input: 'z'; the inputs are 'x', 'y', 'none'"),
         ({"x": {3: S}}, r"dims\['x'\] names axis 3, but 'x' has shape \(2, 16, 8\)"),
         ({"x": {-4: S}}, r"dims\['x'\] names axis -4"),
         ({"x": {1: S}, "y": {1: S}}, "dims calls two sizes 'seq': 16 in 'x', 9 in 'y'"),
+        ({"none": {0: B}}, r"dims\['none'\] names axis 0, which is empty in the shape \(0, 4\).*; give at least one"),
         ({"x": {0: S, 1: S}}, "dims calls two sizes 'seq': 2 in 'x', 16 in 'x'"),
     ],
 )
 def test_impossible_dims_are_refused(declared: Mapping[str, Mapping[int, str]], message: str) -> None:
     """An input or axis that is not there, or one dim with two sizes, is an error that shows the inputs."""
     with pytest.raises(SubjectError, match=message):
-        declared_dims(zeros(x=(2, 16, 8), y=(2, 9)), declared)
+        declared_dims(zeros(x=(2, 16, 8), y=(2, 9), none=(0, 4)), declared)
 
 
 # The mask
@@ -419,3 +432,15 @@ def test_a_sparse_tensor_is_resized_in_its_layout(layout: torch.layout) -> None:
         resized = resize({"x": dense.to_sparse(layout=layout)}, Dims({"x": {0: "batch"}}), {"batch": 5})["x"]
     assert resized.layout == layout
     assert torch.equal(resized.to_dense(), dense[[0, 1, 2, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        *(("past_key_values[0][1]", True), ("layer_key", True), ("values", True), ("memory", True), ("cache.keys[1]", True)),
+        *(("pixel_values", False), ("input_values", False), ("monkey", False), ("x", False)),
+    ],
+)
+def test_a_cache_is_known_by_its_name(path: str, expected: bool) -> None:
+    """Images and sound are called values by transformers too, and are no cache."""
+    assert is_cache(path) is expected

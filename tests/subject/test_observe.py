@@ -7,8 +7,10 @@ import threading
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.nn.utils import parametrizations
 
+from pytest_torchscript.errors import SubjectError
 from pytest_torchscript.subject.observe import ObservedCall, Observer, signature_of
 from pytest_torchscript.tracing.trace import quiet
 
@@ -85,6 +87,43 @@ def test_arguments_are_copies() -> None:
     (call,) = observed((Inner(), x))
     x.zero_()
     assert torch.equal(call.args[0], X)
+
+
+def test_a_later_call_counts_where_the_first_has_no_values() -> None:
+    """Inside of vmap, and among fake tensors, there are none to trace with."""
+    model, other, observer = Inner(), Inner(4), Observer()
+    with observer.watching():
+        torch.func.vmap(model)(X)
+        torch.func.vmap(model)(X)
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            other(mode.from_tensor(torch.ones(4, 4)))
+        model(X)
+        torch.func.vmap(model)(X)
+        other(torch.ones(4, 4))
+    assert [(call.model, call.readable, tuple(call.args[0].shape)) for call in observer.calls] == [
+        (model, True, (4, 3)),
+        (other, True, (4, 4)),
+    ]
+
+
+def test_calls_that_have_no_values_are_told() -> None:
+    """The model is found, and what to do about it is said."""
+    model, observer = Inner(), Observer()
+    with observer.watching():
+        torch.func.vmap(model)(X)
+        torch.func.vmap(Outer())(X)
+        torch.func.vmap(model)(X)
+    assert [type(call.model) for call in observer.calls] == [Inner, Outer]
+    with pytest.raises(SubjectError, match=r"calls Inner only inside a transform such as torch.func.vmap.*: give inputs="):
+        observer.calls[0].bound_to(model)
+
+
+def test_a_call_that_is_differentiated_has_values() -> None:
+    """They can be read in the function that torch.func.grad takes the gradient of."""
+    model, observer = Inner(), Observer()
+    with observer.watching():
+        torch.func.grad(lambda x: model(x).sum())(X)
+    assert [call.readable for call in observer.calls] == [True]
 
 
 def test_the_first_call_of_a_model_counts() -> None:

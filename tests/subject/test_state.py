@@ -73,6 +73,8 @@ def described(model: nn.Module) -> Any:
             return [plain(entry) for entry in value]
         if isinstance(value, nn.Module):
             return described(value)
+        if isinstance(value, np.ndarray):
+            return id(value), value.tolist()
         if isinstance(value, Helper):
             return plain(value.__dict__)
         if isinstance(value, set):
@@ -120,6 +122,7 @@ CHANGES: dict[str, Callable[[Model], Any]] = {
     "a loose tensor through data": lambda m: m.loose.data.zero_(),
     "a tensor in a tuple": lambda m: m.pair[0].zero_(),
     "a tensor in a list in a tuple": lambda m: m.pair[1][0].zero_(),
+    "an array in place": lambda m: m.array.__setitem__(0, 7),
     "an array": lambda m: setattr(m, "array", np.zeros(2)),
     "an array like it": lambda m: setattr(m, "array", np.ones(2)),
     "a deque": lambda m: m.recent.extend([3, 4]),
@@ -278,15 +281,32 @@ def test_a_container_that_holds_itself_ends() -> None:
     assert len(model.history) == 3
 
 
-def test_a_generator_of_the_models_own_is_put_back() -> None:
-    """It goes on for its owner as if nothing had been drawn."""
+GENERATORS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "torch": (torch.Generator(), lambda g: torch.rand(2, generator=g).tolist()),
+    "Python": (random.Random(3), lambda g: g.random()),
+    "NumPy": (np.random.default_rng(3), lambda g: g.random()),
+    "NumPy, its bits": (np.random.MT19937(3), lambda g: g.random_raw()),
+    "NumPy before 1.17": (np.random.RandomState(3), lambda g: g.rand()),
+}
+
+
+@pytest.mark.parametrize(("generator", "draw"), GENERATORS.values(), ids=GENERATORS)
+def test_a_generator_of_the_models_own_is_put_back(generator: Any, draw: Callable[[Any], Any]) -> None:
+    """It goes on for its owner as if nothing had been drawn; that it was drawn from is no change in itself."""
     model = Model()
-    generator = torch.Generator().manual_seed(3)
-    model.__dict__["generator"] = generator
+    model.helper.seen.append(generator)
     state = ModelState(model)
-    drawn = torch.rand(2, generator=generator)
+    drawn = draw(generator)
+    assert state.changed_attributes() == []
     state.restore()
-    assert torch.equal(torch.rand(2, generator=generator), drawn)
+    assert draw(generator) == drawn
+
+
+def test_a_generator_without_a_state_is_left_alone() -> None:
+    """That of the operating system has none."""
+    model = Model()
+    model.__dict__["generator"] = random.SystemRandom()
+    ModelState(model).restore()
 
 
 def test_a_part_that_is_compiled_is_put_back() -> None:
@@ -355,6 +375,7 @@ def test_an_unchanged_model_has_no_changes() -> None:
     [
         ("a parameter in place", "linear.weight"),
         ("a parameter's data replaced", "linear.weight"),
+        ("a parameter replaced", "linear.weight"),
     ],
 )
 def test_changed_parameters_are_named(change: str, name: str) -> None:
@@ -592,6 +613,17 @@ def test_written_sees_a_write_of_the_same_values() -> None:
     assert not state.differs("linear.weight")
     model.linear.bias.data.add_(1)
     assert state.written("linear.bias")
+
+
+def test_a_parameter_that_is_replaced_by_its_like_has_not_changed() -> None:
+    """Its values count, as those of one that is written in place do."""
+    model = Model()
+    state = ModelState(model)
+    model.linear.weight = nn.Parameter(model.linear.weight.detach().clone())
+    assert state.changed_parameters() == []
+    model.linear.weight = nn.Parameter(model.linear.weight.detach() * 2)
+    assert state.changed_parameters() == ["linear.weight"]
+    assert state.written("linear.weight")
 
 
 # One attribute

@@ -1,4 +1,4 @@
-"""Running what was traced, saving and loading it, and what stays behind."""
+"""Running what was traced, and what stays behind."""
 
 # nn.Module.__call__ and parts of torch are untyped.
 # mypy: disable-error-code="no-any-return, no-untyped-call"
@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from pytest_torchscript.diagnosis.lines import LineLog
 from pytest_torchscript.subject.call import bind
-from pytest_torchscript.tracing.execute import detached, in_own_thread, round_trip, run
+from pytest_torchscript.tracing.execute import detached, in_own_thread, run
 from pytest_torchscript.tracing.private import compilation_unit
+from pytest_torchscript.tracing.saving import round_trip
 from pytest_torchscript.tracing.trace import quiet, trace
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
@@ -171,42 +172,6 @@ def test_a_line_log_goes_on_there() -> None:
 def test_torch_has_no_more_threads_there_than_here() -> None:
     """OpenMP counts by the thread that asks."""
     assert in_own_thread(torch.get_num_threads) == torch.get_num_threads()
-
-
-# Saving and loading
-
-
-def test_a_round_trip_gives_a_program_of_its_own() -> None:
-    """What was loaded answers alike, and shares no memory with what was saved."""
-    model = Model()
-    module = traced(model)
-    with quiet():
-        loaded = round_trip(module)
-    assert torch.equal(run(loaded, {"x": X})[0], run(module, {"x": X})[0])
-    with torch.no_grad():
-        model.linear.weight.zero_()
-    assert bool(loaded.linear.weight.any())
-
-
-def test_a_program_that_cannot_be_saved_says_so() -> None:
-    """torch's own refusal passes through."""
-
-    class Function(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x * 2
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Tensor) -> Tensor:
-            return gradient * 2
-
-    class Custom(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            result: Tensor = Function.apply(x)
-            return result
-
-    with quiet(), pytest.raises(RuntimeError, match="Could not export Python function"):
-        round_trip(traced(Custom()))
 
 
 # Compilation

@@ -1,4 +1,4 @@
-"""What a check is: one question about a cell, what it reads of the checks before it, and what it gives to those after."""
+"""The base class of the checks, and the evidence that they hand on to each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ..cell import Cell
 from ..errors import Unavailable
 from ..explain import not_carried_out
-from ..probing.explore import Explored
+from ..probing.explored import Explored
 from ..result import CheckResult, Finding, Status, Verdict
 from ..tracing.conversions import Conversion
 from ..tracing.trace import Traced
@@ -25,28 +25,33 @@ META = "meta weights"
 class Evidence:
     """What the checks so far have found out about a cell.
 
-    From ``eager``: ``expected``, the outputs at the traced inputs, None until the model has answered; ``random``, whether two
-    runs from the same state differ; ``refused``, whether there is no answer to work with. From ``trace``: ``traced``. From
-    ``equivalence``: ``trace_writes``, the parameters that a run of the program changes, None where none ran. From ``values``,
-    or ``shapes`` where the marker skips it: ``explored``, what the probes found. From ``shapes``: ``dims``, the class of each
-    dim. From ``roundtrip``: ``loaded``, the program after save and load.
+    From ``eager``: ``expected``, the outputs at the traced inputs, None before the model has run; ``random``, whether two runs
+    from the same state differ; ``refused``, whether the model raised, so that there are no outputs. From ``trace``: ``traced``.
+    From ``equivalence``: ``equal``, whether the trace gives ``expected`` as well, and ``trace_writes``, the parameters that a
+    run of the program changes, None where none ran. From ``values``, or ``shapes`` where the marker skips it: ``explored``,
+    what the probes found. From ``values``: ``value_lines``, the lines that make the trace wrong for other values, as
+    ``(absolute file, line)``. From ``shapes``: ``dims``, the class of each dim. From ``roundtrip``: ``loaded``, the program
+    after save and load. From ``weights``: ``overwritten``, the parameters that it found overwritten.
     """
 
     expected: Any = None
     random: bool = False
     refused: bool = False
     traced: Traced | None = None
+    equal: bool = False
     trace_writes: tuple[str, ...] | None = None
     explored: Explored | None = None
+    value_lines: frozenset[tuple[str, int]] = frozenset()
     dims: Mapping[str, str] = field(default_factory=dict)
     loaded: Any = None
+    overwritten: frozenset[str] = frozenset()
 
     def only(self, names: Iterable[str]) -> Evidence:
-        """This evidence with the named fields alone; the others are as if no check had run."""
+        """This evidence with the named fields only; the others have their defaults."""
         return Evidence(**{name: getattr(self, name) for name in names})
 
     def without(self, names: Collection[str]) -> Evidence:
-        """This evidence but for the named fields."""
+        """This evidence without the named fields."""
         return self.only(entry.name for entry in fields(self) if entry.name not in names)
 
     @property
@@ -87,7 +92,7 @@ class Check(ABC):
         """Judge the cell's model. Must not raise for anything the model does."""
 
     def judge(self, cell: Cell, evidence: Evidence, statuses: Mapping[str, Status], *, excuse: str | None = None) -> Found:
-        """Run on the evidence that this check reads, unless there is a reason to skip it; with the time it took.
+        """Run the check on the evidence that it reads, unless there is a reason to skip it. The result has the time it took.
 
         ``excuse`` is the reason why this check says nothing about any target of the gate.
         """
@@ -103,7 +108,7 @@ class Check(ABC):
             found = self.run(cell, evidence.only(self.reads))
         except Unavailable as error:
             return self.failed(Verdict.UNAVAILABLE, cell.finding(str(error)))
-        except Exception as error:  # noqa: BLE001 - a check that fails on a model must not take the others along
+        except Exception as error:  # noqa: BLE001 - an error inside one check must not end the others
             gives = {"refused": True} if "refused" in self.gives else {}
             return self.failed(Verdict.CRASHED, not_carried_out(cell, error), gives=gives)
         undeclared = found.gives.keys() - self.gives
@@ -123,13 +128,13 @@ class Check(ABC):
     # What run() returns
 
     def passed(self, findings: Iterable[Finding] = (), *, gives: Mapping[str, Any] | None = None, **metrics: Any) -> Found:
-        """The check passed; ``findings`` are notes."""
+        """The result of a check that passed; ``findings`` are notes."""
         return Found(CheckResult.passed(self.name, findings=tuple(findings), **metrics), gives or {})
 
     def skipped(self, reason: str) -> Found:
-        """The check did not run, for this reason."""
+        """The result of a check that did not run, with the reason."""
         return Found(CheckResult.skipped(self.name, reason))
 
     def failed(self, verdict: Verdict, *findings: Finding, gives: Mapping[str, Any] | None = None, **metrics: Any) -> Found:
-        """The check failed with this verdict."""
+        """The result of a check that failed, with its verdict."""
         return Found(CheckResult.failed(self.name, verdict, *findings, **metrics), gives or {})

@@ -12,13 +12,14 @@ from ..explain import advice
 from ..nested import compare, map_tensors
 from ..result import Finding, Verdict
 from ..spec import Tolerance
-from ..tracing.execute import round_trip, run
+from ..tracing.execute import run
 from ..tracing.program import Pin, device_pins
+from ..tracing.saving import round_trip
 from .base import Check, Evidence, Found
 
 __all__ = ["Device"]
 
-# Another device computes the same sums in another order; the widths of torch's own CPU-against-CUDA tests for float32.
+# Another device adds in another order. These are the tolerances of torch's own tests of CUDA against the CPU, for float32.
 _ACROSS_DEVICES = Tolerance(rtol=1e-3, atol=1e-4)
 _MOST_NOTES = 5
 
@@ -47,7 +48,7 @@ class Device(Check):
 
 
 def _notes(cell: Cell, pins: list[Pin]) -> list[Finding]:
-    """The first few pins, each text once a line; torch is asked for the lines of these alone."""
+    """Findings for the first few pins, one for each text and line. To read a line from torch is slow, so no more are read."""
     places = dict.fromkeys((pin.text, pin.line) for pin in itertools.islice(pins, _MOST_NOTES))
     hint = advice(cell, Verdict.DEVICE_PINNED)
     return [cell.finding(text, line=line, where="pinned at", hint=hint) for text, line in places]
@@ -57,7 +58,7 @@ def _moved(cell: Cell, evidence: Evidence, device: str) -> Finding | None:
     """The saved trace, loaded onto a device and run there, against eager where the model is.
 
     Raises:
-        torch.cuda.OutOfMemoryError: the device is full, which says nothing of the model.
+        torch.cuda.OutOfMemoryError: the device is full, which says nothing about the model.
     """
     with cell.trying():
         try:
@@ -66,7 +67,7 @@ def _moved(cell: Cell, evidence: Evidence, device: str) -> Finding | None:
             actual: Any = map_tensors(lambda tensor: tensor.cpu(), run(moved, inputs))
         except torch.cuda.OutOfMemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the other device says is the finding
+        except Exception as error:  # noqa: BLE001 - an error on the other device is the finding
             return cell.failure(error)
     mismatches = compare(actual, evidence.expected, _ACROSS_DEVICES)
     if not mismatches:

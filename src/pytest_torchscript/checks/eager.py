@@ -34,7 +34,7 @@ class Eager(Check):
         return self.passed(gives={"expected": first}, outputs=outputs)
 
     def _non_deterministic(self, cell: Cell, first: object, mismatches: list[Mismatch]) -> Found:
-        # From the same state, is it the same answer? Then it is no randomness but memory, and `purity` says of what.
+        # Two runs from the same state tell randomness from memory: if they agree, the model keeps state from call to call.
         again = []
         for _ in range(2):
             cell.restore_all()
@@ -66,7 +66,7 @@ class Eager(Check):
 
 
 def _refused(cell: Cell, error: Exception) -> Finding:
-    """The model's own error; beyond what its config allows, the size is the likelier cause than what the error names."""
+    """The finding for the model's own error. A size beyond what the config allows is named as the likely cause."""
     failure = cell.failure(error, verdict=Verdict.EAGER_FAILURE)
     sizes = cell.dims.sizes(cell.inputs)
     beyond = {dim: limit for dim, limit in cell.limits.items() if sizes.get(dim, 0) > limit}

@@ -1,4 +1,4 @@
-"""The trace against eager, at the very inputs it was made from."""
+"""The trace compared with eager, at the inputs that it was made from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .base import Check, Evidence, Found
 __all__ = ["Equivalence"]
 
 _RUNS = 3
-"""The profiling executor interprets, profiles, then optimises: the third run is the first of the final program."""
+"""The profiling executor interprets in the first run, profiles in the second and optimises before the third."""
 
 _HINT = "let the forward do while tracing what it does in eager: no is_tracing() branch, no state kept in Python"
 
@@ -29,7 +29,7 @@ class Equivalence(Check):
     name = "equivalence"
     requires = frozenset({"eager", "trace"})
     reads = frozenset({"expected", "traced"})
-    gives = frozenset({"trace_writes"})
+    gives = frozenset({"equal", "trace_writes"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         expected = evidence.expected if evidence.expected is not None else cell.eager()
@@ -44,13 +44,13 @@ class Equivalence(Check):
                 actual = cell.scripted(evidence.program, profiled=True, restore=False)
                 gives = gives or {"trace_writes": tuple(cell.state.changed_parameters())}
                 cell.restore()
-            except Exception as error:  # noqa: BLE001 - the program that torch made fails: that is the finding
+            except Exception as error:  # noqa: BLE001 - an error of the traced program is the finding
                 cell.restore()
                 return self.failed(Verdict.NOT_EQUIVALENT, cell.failure(error))
             mismatches = cell.compare(actual, expected)
             if mismatches:
                 return self._differs(cell, evidence, mismatches, run)
-        return self.passed(gives=gives, runs=_RUNS)
+        return self.passed(gives={**gives, "equal": evidence.expected is not None}, runs=_RUNS)
 
     def _differs(self, cell: Cell, evidence: Evidence, mismatches: list[Mismatch], run: int) -> Found:
         which = "" if run == 1 else f" in run {run} (earlier runs were right)"
@@ -71,20 +71,20 @@ class Equivalence(Check):
 
 
 def _branches(cell: Cell, *, steps: bool = False) -> list[Cause]:
-    """Where the forward goes another way while it is traced; with ``steps``, also within one line."""
+    """The line at which the forward takes another branch while it is traced; with ``steps``, also a branch within one line."""
     plain, tracing = LineLog(steps=steps), LineLog(steps=steps)
     try:
         with cell.trying():
             plain.record(lambda: cell.call.run(cell.model))
         with cell.trying():
             tracing.record(lambda: graph_of(cell.model, cell.call))
-    except Exception:  # noqa: BLE001 - no line to name then
+    except Exception:  # noqa: BLE001 - without a second run there is no line to name
         return []
-    parted = branch(plain, tracing, asked_by_caller=True)
-    return [Cause(parted, "branches at", "goes another way while tracing")] if parted else []
+    line = branch(plain, tracing, asked_by_caller=True)
+    return [Cause(line, "branches at", "goes another way while tracing")] if line else []
 
 
 def _written_constants(evidence: Evidence) -> list[Cause]:
-    """Where the program writes into one of its own constants: made once while tracing, changed by every run."""
+    """The line that writes into a constant of the program, which was made once, while tracing, and which every run changes."""
     line = next(writes_into_constants(evidence.program), None)
     return [Cause(line, "written at", "into a constant of the trace, which keeps it from run to run")] if line else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +14,7 @@ from ..diagnosis.lines import first_line_where
 from ..explain import advice, lines_of
 from ..nested import clone, nan_free, tensors
 from ..probing.axes import probed_dims
+from ..probing.values import joints, single
 from ..result import Finding, Verdict
 from ..subject import history
 from ..subject.inputs import resize
@@ -28,17 +31,24 @@ class Purity(Check):
     """Calls change neither the inputs nor the model's own state, so the answer does not depend on call history."""
 
     name = "purity"
-    reads = frozenset({"random", "refused", "traced"})
+    reads = frozenset({"random", "refused", "traced", "explored", "overwritten"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
         if evidence.refused:
             return self.skipped("eager failed")
         survey = cell.survey
-        findings = [_overwritten_input(cell, path) for path in survey.inputs]
-        findings += [_written_state(cell, "parameter", name, line) for name, line in lines_of(cell, survey.parameters)]
+        writes: dict[str, Mapping[str, Any]] = dict.fromkeys(survey.inputs, cell.inputs)
+        # A clamp changes only what is out of its range: the probes may have shown that, else values are tried for it.
+        writes = {**(evidence.explored.overwritten if evidence.explored else {}), **writes}
+        if not writes and survey.touched:
+            writes = _reached(cell)
+        findings = [_overwritten_input(cell, path, inputs) for path, inputs in writes.items()]
+        # One fault, one verdict: `weights` has named the others.
+        parameters = [name for name in survey.parameters if name not in evidence.overwritten]
+        findings += [_written_state(cell, "parameter", name, line) for name, line in lines_of(cell, parameters)]
         findings += [_written_state(cell, "buffer", name, line) for name, line in lines_of(cell, survey.buffers)]
-        if not findings and not evidence.random:
-            # Plain attributes are no failure in themselves: many models keep an attention map there for their users.
+        if not findings and not evidence.random and not evidence.overwritten:
+            # A written attribute is no failure by itself: many models keep an attention map there for their users.
             findings += _history(cell, evidence) if survey.attributes else []
             findings = findings or _by_observed_call(cell, evidence)
         if findings:
@@ -46,20 +56,32 @@ class Purity(Check):
         return self.passed(attributes_written=list(survey.attributes))
 
 
-def _overwritten_input(cell: Cell, path: str) -> Finding:
-    observed = dict(tensors(cell.inputs)).get(path)
-    message = f"a call overwrites its input {path!r}" if observed is not None else f"a call adds {path!r} to its input"
-    line = _overwritten_at(cell, path)
-    return cell.finding(
-        message, path=path, line=line, where="written at", hint=advice(cell, Verdict.SIDE_EFFECT, error=message)
-    )
+def _reached(cell: Cell) -> dict[str, Mapping[str, Any]]:
+    """By path, the inputs that a call overwrites at other values; with the first values that show it."""
+    for _, inputs in itertools.chain(joints(cell), single(cell, ())):
+        given = clone(dict(inputs))
+        with contextlib.suppress(Exception):
+            # Eager may refuse these values.
+            cell.eager_on(given)
+            if paths := overwritten(inputs, given):
+                return dict.fromkeys(paths, inputs)
+    return {}
 
 
-def _overwritten_at(cell: Cell, path: str) -> source.Line | None:
-    given = clone(dict(cell.inputs))
+def _overwritten_input(cell: Cell, path: str, inputs: Mapping[str, Any]) -> Finding:
+    observed = dict(tensors(inputs)).get(path)
+    other = "" if inputs is cell.inputs else ", at other values than the traced ones"
+    what = f"overwrites its input {path!r}" if observed is not None else f"adds {path!r} to its input"
+    message = f"a call {what}{other}"
+    hint = advice(cell, Verdict.SIDE_EFFECT, error=message)
+    return cell.finding(message, path=path, line=_overwritten_at(cell, path, inputs), where="written at", hint=hint)
+
+
+def _overwritten_at(cell: Cell, path: str, inputs: Mapping[str, Any]) -> source.Line | None:
+    given = clone(dict(inputs))
     args, kwargs = cell.call.arguments(given)
     with cell.trying():
-        return first_line_where(lambda: cell.model(*args, **kwargs), lambda: path in overwritten(cell.inputs, given))
+        return first_line_where(lambda: cell.model(*args, **kwargs), lambda: path in overwritten(inputs, given))
 
 
 def _written_state(cell: Cell, kind: str, name: str, line: source.Line | None) -> Finding:
@@ -69,7 +91,7 @@ def _written_state(cell: Cell, kind: str, name: str, line: source.Line | None) -
 
 
 def _history(cell: Cell, evidence: Evidence) -> list[Finding]:
-    """Whether the answer to one input depends on another having been asked before."""
+    """A finding where the outputs for one input depend on an earlier call with another input."""
     message = _dependence(cell, evidence)
     return [] if message is None else [_by_attributes(cell, message, lines_of(cell, cell.survey.attributes))]
 
@@ -79,7 +101,7 @@ def _dependence(cell: Cell, evidence: Evidence) -> str | None:
     for label, inputs in _others(cell, evidence):
         try:
             fresh = cell.eager(inputs)
-        except Exception:  # noqa: BLE001, S112 - eager refuses this input anyway
+        except Exception:  # noqa: BLE001, S112 - an input that eager refuses is outside the model's domain
             continue
         if nan_free(fresh):
             asked.append((label, inputs, fresh))
@@ -88,7 +110,7 @@ def _dependence(cell: Cell, evidence: Evidence) -> str | None:
         for label, inputs, fresh in asked:
             try:
                 later = cell.eager(inputs, restore=False)
-            except Exception as error:  # noqa: BLE001 - accepted when asked first, refused when asked second
+            except Exception as error:  # noqa: BLE001 - eager accepted this input before, so the error is the finding
                 return f"{label} is refused after another call, though accepted before: {cell.failure(error).message}"
             mismatches = cell.compare(later, fresh)
             if mismatches:
@@ -97,7 +119,7 @@ def _dependence(cell: Cell, evidence: Evidence) -> str | None:
 
 
 def _by_observed_call(cell: Cell, evidence: Evidence) -> list[Finding]:
-    """Whether the answer depends on what the observed call left in the model."""
+    """Findings where the outputs depend on what the observed call left in the model."""
     effects = cell.call.effects
     if effects is None or effects.before.model is not cell.model:
         return []
@@ -134,7 +156,7 @@ def _others(cell: Cell, evidence: Evidence) -> list[tuple[str, Mapping[str, Any]
     """Another input of the same shape, and one with every dim at another size."""
     others: list[tuple[str, Mapping[str, Any]]] = [("another input", cell.fresh.redrawn(cell.inputs, seed=7))]
     tried: list[Mapping[str, int]] = [{}]
-    # Both, for eager may refuse another size of an axis that is only a guess.
+    # Both kinds of dims are tried, since eager may refuse another size of a guessed axis.
     for dims in (cell.dims, probed_dims(cell, evidence.conversions)):
         sizes = {
             dim: size + 1 if size < cell.limits.get(dim, size + 1) else max(size - 1, 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..cell import Cell
@@ -10,7 +11,8 @@ from ..diagnosis.cause import Cause
 from ..diagnosis.merging import merged_dims
 from ..explain import caused, causes_at, produced, warned
 from ..nested import Mismatch
-from ..probing.explore import Explored, Factor, explored
+from ..probing.explore import explored
+from ..probing.explored import Explored, Factor
 from ..probing.run import Probe
 from ..probing.structure import explored_structure
 from ..result import Finding, Verdict
@@ -19,7 +21,7 @@ from .base import Check, Evidence, Found
 __all__ = ["Shapes"]
 
 _MOST_SIZES = 3
-_ALLOWED = {"safe": {"equal", "raises"}, "dynamic": {"equal"}, "fixed": {"raises"}}
+_ALLOWED: Mapping[str, Collection[str]] = {"safe": ("equal", "raises"), "dynamic": ("equal",), "fixed": ("raises",)}
 
 
 class Shapes(Check):
@@ -27,7 +29,7 @@ class Shapes(Check):
 
     name = "shapes"
     requires = frozenset({"eager", "trace", "equivalence"})
-    reads = frozenset({"expected", "traced", "explored"})
+    reads = frozenset({"expected", "traced", "explored", "value_lines"})
     gives = frozenset({"dims", "explored"})
     numeric = False
 
@@ -46,9 +48,11 @@ class Shapes(Check):
             )
             return self.failed(Verdict.SHAPE_SPECIALISED, finding)
         judged = _Judged(cell, evidence, found)
+        findings = judged.findings()
+        found = found.undecided(judged.of_values)
         gives = {"dims": {dim: found.state(dim) for dim in found.sizes}, "explored": found}
         metrics = {"dims": {dim: {"traced": size, "probes": _probes(found, dim)} for dim, size in found.sizes.items()}}
-        if findings := judged.findings():
+        if findings:
             return self.failed(Verdict.SHAPE_SPECIALISED, *findings, gives=gives, **metrics)
         return self.passed(judged.notes(), gives=gives, **metrics)
 
@@ -59,11 +63,16 @@ def _probes(found: Explored, dim: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Judged:
-    """The probes of one cell against its shape contract."""
+    """The probes of one cell against its shape contract.
+
+    ``of_values`` holds the dims that are wrong by the lines which ``values`` has named, with that as the reason: what differs
+    there is the values, and the size may be safe.
+    """
 
     cell: Cell
     evidence: Evidence
     found: Explored
+    of_values: dict[str, str] = field(default_factory=dict)
 
     def findings(self) -> list[Finding]:
         alone = merged_dims(self._alone(dim) for dim in self.found.sizes)
@@ -71,9 +80,9 @@ class _Judged:
 
     def notes(self) -> list[Finding]:
         return [
-            self.cell.finding(f"{dim} is untested: {self.found.reason(dim)}")
+            self.cell.finding(f"{dim} is untested: {self.of_values.get(dim) or self.found.reason(dim)}")
             for dim in self.found.sizes
-            if self.found.state(dim) == "untested"
+            if dim in self.of_values or self.found.state(dim) == "untested"
         ]
 
     def _alone(self, dim: str) -> list[Finding]:
@@ -89,6 +98,9 @@ class _Judged:
         findings = self._wrong(dim, wrong, others) if wrong else [self._declared_dynamic(dim, sorted(offending), others)]
         first = wrong[0] if wrong else sorted(offending)[0]
         causes = causes_at(self.cell, self.found.inputs[dim, first])
+        if causes and {(cause.line.file, cause.line.line) for cause in causes} <= self.evidence.value_lines:
+            self.of_values[dim] = f"the line that values names makes it wrong ({self.found.reason(dim)})"
+            return []
         if not causes:
             findings[0] = self._with_place(findings[0], probes[first])
             causes = self._lesser_causes(probes[first])

@@ -45,11 +45,11 @@ class Trace(Check):
         text = text_of(error.cause)
         line, where = error.line, "raised at"
         if line is None:
-            # torch looks at some operations only once the forward has returned.
+            # torch checks some operations only after the forward has returned.
             with cell.trying():
                 line = refused_operation(cell.model, cell.call, text)
         if line is None:
-            # torch refused the outputs after forward had returned: the return is what to change.
+            # torch refused the outputs, after the forward had returned: its return statement has to change.
             line, where = cell.returned_at(), "returned at"
         hint = advice(cell, Verdict.UNTRACEABLE, error=text, lines=[line] if line else [])
         usual = "make the forward a plain function of tensors; torch.jit.trace follows tensors only"

@@ -26,9 +26,10 @@ class Weights(Check):
     name = "weights"
     requires = frozenset({"eager", "trace", "roundtrip"})
     reads = frozenset({"traced", "trace_writes", "loaded"})
+    gives = frozenset({"overwritten"})
 
     def run(self, cell: Cell, evidence: Evidence) -> Found:
-        state = None if evidence.loaded is None else evidence.loaded.state_dict()
+        state = None if evidence.loaded is None else evidence.loaded.state
         ties = [_tie(cell, state, names) for names in _tied(cell.model)]
         cloned = sum(tie["bytes"] * (len(tie["names"]) - 1) for tie in ties if tie["kept"] is False)
         metrics: dict[str, Any] = {"tied": ties, "cloned_bytes": cloned}
@@ -43,7 +44,8 @@ class Weights(Check):
             metrics["untied_by_flag"] = untied
         overwritten = _overwritten(cell, evidence)
         if overwritten:
-            return self.failed(Verdict.WEIGHTS_CHANGED, *overwritten, **metrics)
+            gives = {"overwritten": frozenset(finding.path for finding in overwritten)}
+            return self.failed(Verdict.WEIGHTS_CHANGED, *overwritten, gives=gives, **metrics)
         notes = [_about(cell, tie) for tie in ties if tie["kept"] is not None]
         notes += [cell.finding(note.message, path=note.path, hint=note.hint) for note in (flag.notes if flag else ())]
         return self.passed(notes, **metrics)
@@ -68,7 +70,7 @@ def _about(cell: Cell, tie: Mapping[str, Any]) -> Finding:
 
 
 def _size(cell: Cell, state: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    """The bytes of the parameters in the loaded program, and what they were if every name had its own."""
+    """The bytes of the parameters in the loaded program, and what they would be if no two names shared a tensor."""
     saved = [state[name] for name, _ in cell.model.named_parameters(remove_duplicate=False) if name in state]
     once = {place(tensor): tensor for tensor in saved}
     return {
@@ -85,12 +87,12 @@ def _kept(state: Mapping[str, torch.Tensor] | None, names: list[str]) -> bool | 
 
 
 def _overwritten(cell: Cell, evidence: Evidence) -> list[Finding]:
-    """Parameters that a call of the model, or of its trace, has overwritten by now."""
+    """Findings for the parameters that a call of the model, or of its trace, overwrites."""
     by_model = cell.survey.parameters
     cell.restore_all()
     by_trace = evidence.trace_writes
     if by_trace is None:
-        # A program that fails has been reported, unless the marker skips the checks that do.
+        # An error of the program is for other checks to report, unless the marker skips them.
         with contextlib.suppress(Exception):
             cell.scripted(evidence.program, restore=False)
         by_trace = tuple(cell.state.changed_parameters())
@@ -98,7 +100,7 @@ def _overwritten(cell: Cell, evidence: Evidence) -> list[Finding]:
     found = []
     for name in dict.fromkeys((*by_model, *by_trace)):
         who = "the model" if name in by_model else "the trace"
-        # By the version counter too: an earlier call may have left nothing to change.
+        # The version counter shows a write of equal values too, as after an earlier call.
         with quiet():
             line = first_line_where(lambda: cell.call.run(cell.model), lambda name=name: cell.state.written(name))  # type: ignore[misc]
         cell.restore_all()
@@ -110,7 +112,7 @@ def _overwritten(cell: Cell, evidence: Evidence) -> list[Finding]:
 
 
 def _changed_by_observed_call(cell: Cell) -> list[Finding]:
-    """Parameters that the observed call has changed, and that a call writes in eval mode too."""
+    """Findings for the parameters that the observed call has changed, and that a call in eval mode writes too."""
     effects = cell.call.effects
     if effects is None or not effects.parameters or effects.before.model is not cell.model:
         return []
@@ -132,7 +134,7 @@ def _changed_by_observed_call(cell: Cell) -> list[Finding]:
 
 
 def _by_max_norm(model: torch.nn.Module, name: str) -> str:
-    """Which argument of torch's own makes a table be written; empty for other modules."""
+    """How ``max_norm`` of torch's embeddings writes into the table, in words; empty for other modules."""
     owner = model.get_submodule(name.rpartition(".")[0])
     if getattr(owner, "max_norm", None) is None or not isinstance(owner, (torch.nn.Embedding, torch.nn.EmbeddingBag)):
         return ""

@@ -6,6 +6,7 @@ tensors that became Python values.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ from .lines import LineLog, branch
 
 __all__ = ["Cause", "specialisation"]
 
-_WORDS = {
+_WORDS: Mapping[str, str] = {
     "bool": "decided at",
     "int": "baked at",
     "float": "baked at",
@@ -35,6 +36,14 @@ _WORDS = {
 }
 
 
+# What a line does that is one cause among others, in a sentence.
+_SENTENCES: Mapping[str, str] = {
+    "baked at": "a Python value is made on this line too",
+    "unrolled at": "a loop is unrolled on this line too",
+    "decided at": "a branch is decided on this line too",
+    "branches at": "the forward goes another way after this line",
+    "differs at": "from this line on, the traced operations are others",
+}
 # The same conversion in two traces.
 _Pair = tuple[Conversion, Conversion]
 
@@ -46,6 +55,15 @@ class Cause:
     line: source.Line
     where: str
     detail: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What the line has to do with the failure, for a cause that is not the first: that one has the message."""
+        if self.detail and not self.detail.startswith(("as ", "was ")):
+            return self.detail
+        sentence = _SENTENCES.get(self.where, "this line is a part of the same cause")
+        joined = self.detail.replace("was ", "it was ", 1) if self.detail.startswith("was ") else self.detail
+        return f"{sentence}: {joined}" if joined else sentence
 
 
 def _record(model: torch.nn.Module, call: Call, inputs: Mapping[str, Any]) -> tuple[Graph | None, LineLog]:
@@ -142,13 +160,35 @@ def _constant(
     exact = [pair for pair in before if (repr(pair[0].value), repr(pair[1].value)) == (_plain(left), _plain(right))]
     numbers = [pair for pair in before if pair[0].kind != "bool"]
     near = [pair for pair in numbers if entered and pair[0].line and pair[0].line.file == entered.file]
-    causes = [_converted(a) for a, _ in (exact or near or numbers)[-1:]]
-    if not causes and "tensor of shape" in left:
-        causes = [_converted(c) for c in conversions if c.kind in ("data", "numpy") and c.line][:1]
+    found = [a for a, _ in (exact or near or numbers)[-1:]]
+    if not found or found[0].origin is None:
+        # What became a number here had left the graph before, or was no tensor any more.
+        found = _left_unseen(difference, conversions, tensor="tensor of shape" in left) or found
+    causes = [_converted(conversion) for conversion in found]
     if entered is not None:
         where = "used at" if causes or explained else "baked at"
-        causes.append(Cause(entered, where, f"the constant {_short(left)} would be {_short(right)}"))
+        text = f"the constant {_short(left)}{_made(found)} would be {_short(right)} for the other inputs"
+        causes.append(Cause(entered, where, text))
     return causes
+
+
+def _left_unseen(difference: Difference, conversions: tuple[Conversion, ...], *, tensor: bool) -> list[Conversion]:
+    """The conversion by which a constant left the graph as an array or a tensor, whose contents are not compared.
+
+    It is the last one before the node that holds the constant; a number can have left by NumPy only.
+    """
+    first = difference.node.first_value
+    known = [c for c in conversions if c.line and c.origin and (c.kind == "numpy" or (tensor and c.kind == "data"))]
+    return ([c for c in known if not 0 <= first < c.after] or known)[-1:]
+
+
+def _made(conversions: list[Conversion]) -> str:
+    """Where and from what a constant was made, as a part of a sentence."""
+    for conversion in conversions:
+        if conversion.line is not None:
+            what = f"computed from a {conversion.origin}" if conversion.origin else "made"
+            return f", which was {what} at {os.path.basename(conversion.line.file)}:{conversion.line.line},"
+    return ""
 
 
 def _plain(constant: str) -> str:
@@ -159,7 +199,7 @@ def _plain(constant: str) -> str:
 def _short(constant: str) -> str:
     """A constant's text, cut where it is long."""
     text = _plain(constant)
-    return text if len(text) <= 40 else text[:40] + "…"
+    return text if len(text) <= 40 else text[:40].rpartition(" ")[0].rstrip(",") + " …"
 
 
 def _unique(causes: list[Cause]) -> list[Cause]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 __all__ = ["root_cause", "text_of"]
 
 _MOST = 240
+_CONTAINERS: Mapping[str, str] = {"(": "a tuple", "[": "a list", "{": "a dict or a set"}
 _DUMP = re.compile(
     r"tensor\(|Parameter containing|(?<=output \d )\(|\[ \w*(Float|Double|Long|Int|Half|BFloat16|Bool)?Tensor|^\s*[-+\d.\[(]"
 )
@@ -16,6 +18,10 @@ _INTERNAL = re.compile(r"^\S+ INTERNAL ASSERT FAILED at \S+, please report a bug
 _OUTPUT = re.compile(r"(?P<which>output \d+) \(.*(?P<reason>cannot be understood by the tracer, [^\n]*)\Z", re.DOTALL)
 # Leading words torch adds around the cause in an error of the interpreter.
 _INTERPRETER = re.compile(r"The following operation failed in the TorchScript interpreter")
+
+
+# What stands before a value that is left out: the name of an argument, brackets and separators.
+_UNFINISHED = re.compile(r"(?:[(,]\s*\w+=|[\s:,({\[])+$")
 
 
 def text_of(error: BaseException | str) -> str:
@@ -45,13 +51,20 @@ def root_cause(error: BaseException | str) -> str:
     elif "raised while" not in text and re.match(r"Tracer cannot infer type of", lines[0]):
         # The object itself follows, however long; the reason comes after it.
         reasons = [line.lstrip(":") for line in lines if line.startswith(":")]
-        what = _DUMP.split(lines[0])[0].rstrip("( {[")
-        chosen = what + (f": {reasons[0]}" if reasons else "")
+        chosen = f"Tracer cannot infer type of {_named(lines[0])}" + (f": {reasons[0]}" if reasons else "")
     else:
         chosen = lines[0]
         cut = _DUMP.search(chosen)
         if cut and cut.start():
-            chosen = chosen[: cut.start()].rstrip(" :,({[") + " …"
+            chosen = _UNFINISHED.sub("", chosen[: cut.start()]) + " …"
     if len(chosen) > _MOST:
-        chosen = chosen[:_MOST].rstrip() + " …"
+        chosen = (chosen[:_MOST].rpartition(" ")[0] or chosen[:_MOST]).rstrip(" ,:") + " …"
     return f"{kind}: {chosen}" if kind and not chosen.startswith(kind) else chosen
+
+
+def _named(line: str) -> str:
+    """What the tracer cannot type, without its contents: the name of its class, or the kind of container."""
+    what = line.removeprefix("Tracer cannot infer type of ").strip()
+    if what[:1] in _CONTAINERS:
+        return _CONTAINERS[what[0]]
+    return _UNFINISHED.sub("", re.split(r"[(\[{]", what)[0]) or "an output"

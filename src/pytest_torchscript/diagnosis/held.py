@@ -1,4 +1,4 @@
-"""What a model holds that no trace can hold: results of earlier calls, parameters outside its modules, weights that write."""
+"""What a model holds that no trace can hold: results of earlier calls, hidden parameters, weights that write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DEEPEST = 4
 
 
 def model_facts(model: torch.nn.Module) -> Iterator[str]:
-    """Sentences such as ``result kept in self.template``, ``parameter kept in body.scale`` and ``max_norm in embed``.
+    """Sentences such as ``result kept in self.template``, ``module kept in self.blocks[0]`` and ``max_norm in embed``.
 
     A result has a ``grad_fn``: an operation computed it. A parameter is a leaf that requires grad.
     """
@@ -35,7 +35,11 @@ def _kept(value: Any, path: str, known: set[int], depth: int = 0) -> Iterator[st
         if value.requires_grad and id(value) not in known:
             yield f"{'parameter' if value.is_leaf else 'result'} kept in {path}"
         return
-    if depth == _DEEPEST or isinstance(value, (torch.nn.Module, type, str)):
+    if isinstance(value, torch.nn.Module):
+        if any(id(parameter) not in known for parameter in value.parameters()):
+            yield f"module kept in {path}"
+        return
+    if depth == _DEEPEST or isinstance(value, (type, str)):
         return
     for name, entry in _entries(value):
         yield from _kept(entry, f"{path}{name}", known, depth + 1)

@@ -7,7 +7,7 @@ every failure but ``EagerFailure``: what the model itself refuses has nothing to
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,10 +26,10 @@ class Remedy:
     """What one kind of failure means, and what mends it.
 
     ``verdicts`` are the verdicts it holds for. ``error``, ``line`` and ``fact`` are regular expressions for the text of the
-    error, the statement at the guilty line (with the names of the cached functions that it calls), and what the model shows,
-    see :func:`~pytest_torchscript.diagnosis.held.model_facts`; ``conversions`` are the kinds of values that left the graph on
-    that line. An empty one holds always. ``hint`` and ``cause`` may name a group of a pattern: ``{name}``. ``before`` and
-    ``after`` are code, an example of the mend; ``source`` says where the kind was reported.
+    error, the guilty line or else its statement (with the names of the cached functions that it calls), and what the model
+    shows, see :func:`~pytest_torchscript.diagnosis.held.model_facts`; ``conversions`` are the kinds of values that left the
+    graph on that line. An empty one holds always. ``hint`` and ``cause`` may name a group of a pattern: ``{name}``.
+    ``before`` and ``after`` are code, an example of the mend; ``source`` says where the kind was reported.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Remedy:
 
 
 # A function of Python, math or NumPy, by itself or by the module's name: not a method, and not torch's.
-_PYTHON = r"(?<![\w.])(?:(?:math|np|numpy)\.)?"
+_PYTHON = r"(?<![\w.])(?P<name>(?:(?:math|np|numpy)\.)?{})\("
 # An option of a torch function that is given something else than a constant.
 _OPTION = (
     r"\b(?P<name>is_causal|keepdim|unbiased|ceil_mode|align_corners|count_include_pad|largest|descending)"
@@ -65,6 +65,16 @@ REMEDIES: tuple[Remedy, ...] = (
         hint="the torchscript flag belongs to the config, and is gone in transformers 5: drop it",
         before="BertModel(config, torchscript=True)",
         after="BertModel(config)",
+    ),
+    Remedy(
+        kind="index-beyond-an-axis",
+        verdicts=(_EAGER,),
+        error=r"index -?\d+ is out of bounds for dimension",
+        line=r"(?<!shape)\[(?:[^\[\]]*,)?\s*-?\d+\s*[\],]",
+        cause="an axis of the inputs is shorter than a number that it is indexed with",
+        hint="an axis is shorter than the index at this line: give longer inputs, or another index",
+        before="x[:, 99]",
+        after="x[:, x.shape[1] - 1]",
     ),
     Remedy(
         kind="ids-beyond-a-table",
@@ -174,6 +184,38 @@ REMEDIES: tuple[Remedy, ...] = (
         after="torch.tensor([1.0, 2.0, 3.0])[(torch.tensor([7, 16, 33]) == x.shape[1]).int().argmax()]",
     ),
     Remedy(
+        kind="method-of-a-number",
+        verdicts=("Untraceable",),
+        error=r"'Tensor' object has no attribute '(?P<name>\w+)'",
+        cause="while tracing, x.shape[i] is a tensor, which has no {name}",
+        hint="while tracing, x.shape[i] is a tensor, not a number, and has no {name}: compute it with // and %, "
+        "or with torch's functions",
+        before="(x.shape[1] / 2).is_integer()",
+        after="(x.shape[1] % 2 == 0)",
+    ),
+    Remedy(
+        kind="scale-by-size",
+        verdicts=("Untraceable",),
+        error=r"upsample\w*\(\) received an invalid combination of arguments",
+        line=r"scale_factor\s*=\s*(?![\d.]+\s*[,)])",
+        cause="while tracing, x.shape[i] is a tensor, and scale_factor= takes numbers",
+        hint="while tracing, x.shape[i] is a tensor, not a number: give size= instead of scale_factor=, as "
+        "size=x.shape[2] * x.shape[1] // 8",
+        before="scale_factor=x.shape[1] / 8",
+        after="size=x.shape[2] * x.shape[1] // 8",
+    ),
+    Remedy(
+        kind="function-of-numbers",
+        verdicts=("Untraceable",),
+        error=r"for \*\* or pow\(\)|Rational instances|got <class 'torch\.Tensor'>|from Tensor to \w+|component: Tensor"
+        r"|list of \[(?:\w+, )*Tensor|, not (?:list of |tuple of )?Tensor\b|'Tensor' object cannot be interpreted",
+        cause="while tracing, x.shape[i] is a tensor, and a function that takes Python numbers refuses it",
+        hint="while tracing, x.shape[i] is a tensor, not a number, which the function at this line does not take: compute with "
+        "// and %, or with torch's functions",
+        before="pow(2, x.shape[1], 5)",
+        after="(2 ** x.shape[1] % 5)",
+    ),
+    Remedy(
         kind="scripted-number",
         error=r"Tracer cannot set value trace for type (?P<name>\w+)",
         cause="only tensors pass between a traced and a scripted function, and this one takes or returns a {name}",
@@ -201,6 +243,16 @@ REMEDIES: tuple[Remedy, ...] = (
         hint="a parameter lives outside the registered modules, in {name}: register it as nn.Parameter or buffer",
         before="self.scales = [torch.ones(8, requires_grad=True)]",
         after="self.scales = nn.ParameterList([nn.Parameter(torch.ones(8))])",
+    ),
+    Remedy(
+        kind="unregistered-module",
+        error=r"requires grad as a constant",
+        fact=r"module kept in (?P<name>.+)",
+        cause="a module with parameters is kept in {name}, where torch does not see it",
+        hint="a module is kept in {name}, where torch does not see its parameters: keep modules in an nn.ModuleList or an "
+        "nn.ModuleDict, or as an attribute of their own",
+        before="self.blocks = [nn.Linear(8, 8), nn.Linear(8, 8)]",
+        after="self.blocks = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])",
     ),
     Remedy(
         kind="unknown-constant-with-gradient",
@@ -256,6 +308,16 @@ REMEDIES: tuple[Remedy, ...] = (
         hint="return tensors only, in tuples, lists or one flat dict of tensors: leave the None out",
         before="return y, None",
         after="return (y,)",
+    ),
+    Remedy(
+        kind="list-in-dict-output",
+        error=r"can be a dictionary output",
+        cause="the returned dict holds something else than tensors and tuples of tensors",
+        hint="a dict that is returned may hold tensors and tuples of tensors only, under texts: make tuples of its lists, "
+        "leave dicts, None and numbers out, or return a tuple",
+        before='return {"out": [y, z]}',
+        after="return y, z",
+        source="pytorch/pytorch#89374",
     ),
     Remedy(
         kind="object-in-output",
@@ -355,6 +417,37 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     # An answer that differs from call to call
     Remedy(
+        kind="size-returned",
+        verdicts=("NotEquivalent",),
+        error=r"by structure .* instead of (?P<name>int|float|bool|complex)\b",
+        cause="eager returns a Python number, which is a tensor while tracing",
+        hint="the trace returns a tensor where eager returns a Python {name}: while tracing, x.shape[i] is a tensor; return "
+        "tensors only, torch.as_tensor(n) for a size n",
+        before="return y, x.shape[1]",
+        after="return y, torch.as_tensor(x.shape[1])",
+    ),
+    Remedy(
+        kind="lookup-by-size",
+        verdicts=("NotEquivalent",),
+        line=r"\.get\((?![\"'])|\bin\s*\{|\bif\b.*\bin\b",
+        cause="while tracing, x.shape[i] is a tensor, which is found in no dictionary and no set",
+        hint="while tracing, x.shape[i] is a tensor, which is found in no dictionary and no set: make the table a tensor and "
+        "look it up with tensor operations",
+        before="{7: 1.0, 16: 2.0}.get(x.shape[1], 3.0)",
+        after="torch.tensor([3.0, 1.0, 2.0])[((torch.tensor([7, 16]) == x.shape[1]) * torch.tensor([1, 2])).sum()]",
+    ),
+    Remedy(
+        kind="text-of-a-size",
+        verdicts=("NotEquivalent", "ShapeSpecialised"),
+        line=r"\b(?:str|repr|format)\(|[\"']\s*%|\b[fF][\"']",
+        conversions=("text",),
+        cause="the text of a size is made once, while tracing, when the size is a tensor",
+        hint="while tracing, x.shape[i] is a tensor, whose text is another one and is made once: decide by tensor operations, "
+        "not by text",
+        before='2 if str(x.shape[1]).endswith("6") else 1',
+        after="torch.where(torch.as_tensor(x.shape[1]) % 10 == 6, 2, 1)",
+    ),
+    Remedy(
         kind="dropout-always-on",
         verdicts=("NonDeterministic",),
         line=r"(?:F|functional|torch)\.\w*dropout\w*\(|dropout_p=",
@@ -424,7 +517,8 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy(
         kind="table-kept-in-an-attribute",
         verdicts=_SHAPES,
-        line=r"self\.\w+(\[.*\])? is None|not in self\.\w+|hasattr\(self|len\(self\.|self\.\w*cache"
+        line=r"self\.\w+(\[.*\])? is None|not in self\.\w+|hasattr\(self|self\.\w*cache"
+        r"|len\(self\.[^()]*\)\s*[<>!=]|(?:[<>]|[<>!=]=)\s*len\(self\."
         r"|self\.[\w.]+(\[\S+\]|\(\S*\))? != |!= self\.\w+",
         cause="a table made for one size is kept in an attribute, and becomes a constant of the trace",
         hint="a table kept from one call to the next becomes a constant of the trace: make it in every call from x.shape",
@@ -435,9 +529,10 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy(
         kind="ceil-of-a-size",
         verdicts=_SHAPES,
-        line=_PYTHON + r"ceil\(",
+        line=_PYTHON.format("ceil"),
         cause="ceil() makes a Python number of the size",
-        hint="math.ceil takes the size out of the graph: write (n + s - 1) // s for math.ceil(n / s)",
+        hint="{name} takes the size out of the graph: write (n + s - 1) // s for ceil(n / s), and (n * 3 + 3) // 4 "
+        "for ceil(n * 0.75)",
         before="math.ceil(x.shape[1] / 4)",
         after="((x.shape[1] + 3) // 4)",
         source="huggingface/pytorch-image-models#943",
@@ -445,19 +540,28 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy(
         kind="floor-of-a-size",
         verdicts=_SHAPES,
-        line=_PYTHON + r"floor\(",
+        line=_PYTHON.format("floor"),
         cause="floor() makes a Python number of the size",
-        hint="math.floor takes the size out of the graph: write n // s for math.floor(n / s)",
+        hint="{name} takes the size out of the graph: write n // s for floor(n / s), and n * 3 // 4 for floor(n * 0.75)",
         before="math.floor(x.shape[1] / 4)",
         after="(x.shape[1] // 4)",
         source="facebookresearch/detectron2#1208",
     ),
     Remedy(
+        kind="integer-root-of-a-size",
+        verdicts=_SHAPES,
+        line=_PYTHON.format("isqrt"),
+        cause="isqrt() makes a Python number of the size",
+        hint="{name} takes the size out of the graph: write torch.as_tensor(n).sqrt().long()",
+        before="math.isqrt(x.shape[1])",
+        after="torch.as_tensor(x.shape[1]).sqrt().long()",
+    ),
+    Remedy(
         kind="root-of-a-size",
         verdicts=_SHAPES,
-        line=_PYTHON + r"i?sqrt\(",
+        line=_PYTHON.format("sqrt"),
         cause="sqrt() of Python or NumPy makes a number of the size",
-        hint="math.sqrt takes the size out of the graph: write n ** 0.5",
+        hint="{name} takes the size out of the graph: write n ** 0.5",
         before="math.sqrt(x.shape[1])",
         after="x.shape[1] ** 0.5",
         source="facebookresearch/detectron2#1208",
@@ -486,7 +590,7 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy(
         kind="tensor-of-sizes",
         verdicts=_SHAPES,
-        line=r"(?:torch\.tensor|torch\.as_tensor|torch\.\w*Tensor|new_tensor)\(\s*"
+        line=r"(?:torch\.tensor|torch\.as_tensor|torch\.asarray|torch\.\w*Tensor|new_tensor)\(\s*(?:data\s*=\s*)?"
         r"(?:[\[(]|list\(|tuple\(|range\(|[\w.]+\.(?:shape|size\(\))\s*[,)]|[\w.]+\.shape\[[-\d]*:)",
         cause="a list of sizes becomes one constant tensor",
         hint="torch.tensor([h, w]) of sizes becomes a constant: use torch.stack of single torch.as_tensor(n), "
@@ -526,6 +630,15 @@ REMEDIES: tuple[Remedy, ...] = (
         source="pytorch/pytorch#108108",
     ),
     Remedy(
+        kind="number-of-each-size",
+        verdicts=_SHAPES,
+        line=r"\b(?P<name>int|float)\(.*\bfor\b.*\bin\s+(?:list\(|tuple\()?[\w.]+\.(?:shape\b|size\(\))(?!\[[^:\]]*\])",
+        cause="each size becomes a Python number",
+        hint="keep the sizes in the graph: take the entries of x.shape as they are, without {name}()",
+        before="[int(n) for n in x.shape][1]",
+        after="[n for n in x.shape][1]",
+    ),
+    Remedy(
         kind="loop-over-a-size",
         verdicts=_SHAPES,
         line=r"^(?:async )?for\b|^while\b|\bfor\b.*\bin\b",
@@ -537,11 +650,30 @@ REMEDIES: tuple[Remedy, ...] = (
         source="kmkurn/pytorch-crf#79",
     ),
     Remedy(
+        kind="length-of-a-tensor",
+        verdicts=_SHAPES,
+        line=r"\blen\((?!self\.)",
+        conversions=("len",),
+        cause="len() makes a Python number of the size",
+        hint="keep the size in the graph: x.shape[0] instead of len(x)",
+        before="len(x)",
+        after="x.shape[0]",
+    ),
+    Remedy(
+        kind="part-of-a-size",
+        verdicts=_SHAPES,
+        line=r"\bint\((?:[^()]|\([^()]*\))*(?:\*\s*\d*\.\d|\d\.\d*\s*\*|(?<!/)/(?!/))",
+        cause="int() makes a Python number of a part of the size",
+        hint="int() takes the size out of the graph: write n // s for int(n / s), and n * 3 // 4 for int(n * 0.75)",
+        before="int(x.shape[1] * 0.75)",
+        after="(x.shape[1] * 3 // 4)",
+    ),
+    Remedy(
         kind="number-of-a-size",
         verdicts=_SHAPES,
-        line=r"\b(int|len|float)\(",
-        cause="int(), len() or float() makes a Python number of the size",
-        hint="keep the size in the graph: x.shape[i] without int(), len() or a Python loop",
+        line=r"\b(?P<name>int|float)(?:\(|, ?[\w.]+\.(?:shape\b|size\())",
+        cause="{name}() makes a Python number of the size",
+        hint="keep the size in the graph: x.shape[i] or x.numel() without {name}()",
         before="int(x.shape[1])",
         after="x.shape[1]",
     ),
@@ -566,9 +698,21 @@ REMEDIES: tuple[Remedy, ...] = (
     ),
     # A value became a number of Python
     Remedy(
+        kind="slice-by-a-value",
+        verdicts=_VALUES,
+        line=r"\[[^\]]*:\s*(?:int\(|[^\]]*\.item\(\))",
+        conversions=("int", "number"),
+        cause="the length of a slice is a Python number of the traced values",
+        hint="the length of a slice is a number of the traced values: slice with a tensor, x[:, :n] with "
+        "n = mask.sum(1).max().long(), without int() or item()",
+        before="int(attention_mask.sum(1).max())",
+        after="attention_mask.sum(1).max().long()",
+    ),
+    Remedy(
         kind="mask-of-ones",
         verdicts=_VALUES,
-        line=r"mask\w*(\[.*\])?(\.bool\(\)|\.eq\(\S+\)| == \S+)?\.(all|any|min|sum)\(",
+        line=r"(?<!int\()(?<!float\()(?<!len\()\b\w*mask\w*(\[.*\])?(\.bool\(\)|\.eq\(\S+\)| == \S+)?\.(all|any|min|sum)\(",
+        conversions=("bool",),
         cause="the mask is left out where it is all ones, which is decided for the traced mask",
         hint="whether a mask of ones is left out is decided for the traced mask: apply the mask always, ones change nothing",
         before="(scores if attention_mask.all() else scores + bias)",
@@ -655,12 +799,27 @@ def remedy_for(
     which the ones on that line count, ``model`` is asked what it keeps.
     """
     kinds = {conversion.kind for conversion in conversions if line is not None and conversion.line == line}
-    text = "" if line is None else "\n".join([line.statement, *(f"cached: {name}" for name in source.cached_functions(line))])
-    for remedy in table:
-        groups = _matched(remedy, error_text, text, model) if _holds(remedy, verdict, kinds) else None
-        if groups is not None:
-            return replace(remedy, cause=_filled(remedy.cause, groups), hint=_filled(remedy.hint, groups))
+    for remedies, text in _readings(tuple(table), line):
+        for remedy in remedies:
+            groups = _matched(remedy, error_text, text, model) if _holds(remedy, verdict, kinds) else None
+            if groups is not None:
+                return replace(remedy, cause=_filled(remedy.cause, groups), hint=_filled(remedy.hint, groups))
     return None
+
+
+def _readings(table: tuple[Remedy, ...], line: source.Line | None) -> Iterator[tuple[tuple[Remedy, ...], str]]:
+    """The texts to look into, each with the remedies that may be found by it.
+
+    Of a statement of several lines the guilty line has the first word, for the remedies that ask for a line: another line
+    of it may call a function that has nothing to do with the failure.
+    """
+    if line is None:
+        yield table, ""
+        return
+    cached = [f"cached: {name}" for name in source.cached_functions(line)]
+    if line.expression != line.text:
+        yield tuple(remedy for remedy in table if remedy.line), "\n".join([line.text, *cached])
+    yield table, "\n".join([line.expression, *cached])
 
 
 def _matched(remedy: Remedy, error_text: str, line_text: str, model: torch.nn.Module | None) -> dict[str, str] | None:

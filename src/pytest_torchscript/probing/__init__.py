@@ -1,1 +1,1 @@
-"""Which inputs to try, and what eager and a program make of them."""
+"""Which inputs to try, and how eager and a program answer them."""

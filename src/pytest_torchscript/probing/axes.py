@@ -1,8 +1,7 @@
-"""Which axes of the inputs vary: the dims that are named, those that are worth a guess, and a word on every other axis."""
+"""Which axes of the inputs vary: the named dims, the guessed ones, and for every other axis the reason why it is not probed."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -10,12 +9,10 @@ import torch
 from ..cell import Cell
 from ..nested import tensors
 from ..result import UNPROBED, AxisResult
-from ..subject.inputs import BATCH, Dims, has_axes, with_guessed_axes
+from ..subject.inputs import Dims, has_axes, is_cache, with_guessed_axes
 from ..tracing.conversions import Conversion
 
-__all__ = ["Axes", "accounted", "guessed", "probed_dims", "tied"]
-
-_CACHE = re.compile(r"past|cache|memory|(^|_)(key|value)s?($|_|\d)")
+__all__ = ["Axes", "accounted", "guessed", "probed_dims"]
 
 
 Axes = Mapping[str, Mapping[str, AxisResult]]
@@ -23,7 +20,7 @@ Axes = Mapping[str, Mapping[str, AxisResult]]
 
 
 def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
-    """The dims that are worth probing: those of the cell, and the axes that the inputs' kinds and the trace point to.
+    """The dims to probe: those of the cell, and the axes that the inputs' kinds and the trace point to.
 
     Those are the height and width of images, the depth of volumes, the time of signals whose sizes became Python values,
     and each axis whose size became a whole number or a decision. Nothing is added where the marker has named the axes.
@@ -35,28 +32,45 @@ def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
     dims = with_guessed_axes(cell.inputs, cell.dims, convolves=convolves, signals=bool(sized))
     axes = {path: dict(named) for path, named in dims.axes.items()}
     for path, axis in _read_by_python(cell, sized):
-        if axis not in axes.get(path, {}):
+        # An image is seldom given with other channels; its height and width are probed.
+        if axis not in axes.get(path, {}) and not (axis == 1 and "height" in axes.get(path, {}).values()):
             _name_axis(cell, axes, path, axis)
     return Dims(axes)
 
 
 def guessed(cell: Cell, dims: Dims) -> set[str]:
-    """The dims that nobody named: an axis for which eager refuses every other size is none."""
+    """The dims that were guessed. If eager refuses every other size of one, it is no dim."""
     return set(dims.sizes(cell.inputs)) - set(cell.dims.sizes(cell.inputs))
 
 
 def _read_by_python(cell: Cell, sized: Iterable[Conversion]) -> list[tuple[str, int]]:
     """Axes whose size the forward takes as a whole number or a decision.
 
-    A size taken as a float is the width by which attention scales its scores, as a rule, and never varies.
+    A float made of the last size is not counted: as a rule, attention scales its scores by that width, which does not vary. In
+    a model that convolves over time, the last axis is the time, and counts.
     """
-    by_path = dict(tensors(cell.inputs))
+    by_path = {path: tensor for path, tensor in tensors(cell.inputs) if has_axes(tensor)}
+    over_time = any(isinstance(module, torch.nn.Conv1d) for module in cell.model.modules())
     found: dict[tuple[str, int], None] = {}
     for conversion in sized:
-        for path, axis in conversion.axes:
-            if conversion.kind != "float" and not conversion.inside_torch and path in by_path:
-                found[path, axis % by_path[path].ndim] = None
+        if conversion.inside_torch:
+            continue
+        places = [(path, axis % by_path[path].ndim) for path, axis in conversion.axes if path in by_path]
+        if not conversion.axes and isinstance(conversion.value, (int, float)) and conversion.value > 1:
+            # The size of something that was computed: it may be that of any axis that is as long.
+            places = [
+                (path, a) for path, tensor in by_path.items() for a, n in enumerate(tensor.shape) if n == conversion.value
+            ]
+        for path, axis in places:
+            if conversion.kind != "float" or axis != by_path[path].ndim - 1 or over_time:
+                found[path, axis] = None
+    # What a model keeps from step to step grows along one axis: (batch, past, width), or (batch, heads, past, width).
+    found |= {(path, t.ndim - 2): None for path, t in by_path.items() if is_cache(path) and t.ndim in (3, 4)}
     return list(found)
+
+
+def _as_long(tensor: torch.Tensor, size: float) -> list[int]:
+    return [axis for axis, length in enumerate(tensor.shape) if length == size]
 
 
 def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int) -> None:
@@ -66,7 +80,7 @@ def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int
     size = tensor.shape[axis]
     if size < 2 or ("mask" in path and tensor.ndim > 2):
         return
-    if _CACHE.search(path) and tensor.ndim in (3, 4, 5):
+    if is_cache(path) and tensor.ndim in (3, 4, 5):
         name = "past"
     elif axis == tensor.ndim - 1 and tensor.ndim == 3 and tensor.is_floating_point():
         name = "time"
@@ -80,39 +94,16 @@ def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int
             axes.setdefault(other, {}).setdefault(axis, name)
 
 
-def tied(cell: Cell, dims: Dims, dim: str) -> Dims | None:
-    """The dims with every free axis that has the size of ``dim`` tied to it; None where there is none."""
-    size = dims.sizes(cell.inputs)[dim]
-    axes = {path: dict(named) for path, named in dims.axes.items()}
-    found = False
-    for path, tensor in tensors(cell.inputs):
-        for axis, length in enumerate(tensor.shape if has_axes(tensor) else ()):
-            if length == size and axis not in axes.get(path, {}):
-                axes.setdefault(path, {})[axis] = dim
-                found = True
-    return Dims(axes) if found else None
-
-
-def accounted(
-    cell: Cell, dims: Dims, states: Mapping[str, str], reasons: Mapping[str, str], refused: Mapping[str, str]
-) -> Axes:
-    """A word on every axis of every tensor input.
-
-    ``states`` and ``reasons`` are by dim. ``refused`` holds the guessed dims that eager takes at no other size, with what was
-    tried; ``dims`` still has their axes.
-    """
+def accounted(cell: Cell, dims: Dims, states: Mapping[str, str], reasons: Mapping[str, str]) -> Axes:
+    """The state of every axis of every tensor input, with the reason; ``states`` and ``reasons`` are by dim."""
     found: dict[str, dict[str, AxisResult]] = {}
     for path, tensor in tensors(cell.inputs):
         found[path] = {}
         for axis in range(tensor.ndim):
             dim = dims.axes.get(path, {}).get(axis, "")
-            if dim in states:
-                known = AxisResult(dim=dim, state=states[dim], reason=reasons.get(dim, ""))
-            elif dim in refused:
-                known = AxisResult(dim=None, state=UNPROBED, reason=refused[dim])
-            else:
-                known = AxisResult(dim=None, state=UNPROBED, reason=_reason(cell, tensor, axis))
-            found[path][str(axis)] = known
+            state = states.get(dim, UNPROBED)
+            reason = reasons[dim] if dim in reasons else _reason(cell, tensor, axis)
+            found[path][str(axis)] = AxisResult(dim=None if state == UNPROBED else dim, state=state, reason=reason)
     return found
 
 
@@ -122,7 +113,7 @@ def _reason(cell: Cell, tensor: torch.Tensor, axis: int) -> str:
     if cell.spec.dims is not None:
         return "dims= does not name it"
     if tensor.shape[axis] == 1:
-        return "it has the size 1, and no name says that it varies: name it in dims="
-    if axis == 0:
-        return f"its size differs from that of the {BATCH}: name it in dims="
-    return "taken for features, whose number the model fixes: name it in dims= if it varies"
+        return "it has the size 1, and no name says that it varies: name it in dims= if it does"
+    return (
+        "nothing says that it varies (no name, no kind of input, no size that the forward reads): name it in dims= if it does"
+    )

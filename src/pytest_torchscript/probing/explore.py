@@ -1,390 +1,360 @@
-"""The probes of one cell: joint ones first, taken apart where they disagree, so that a verdict names a single factor."""
+"""Probes of one cell: joint ones first, then single ones where a joint one disagrees, so that a verdict names one factor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..cell import Cell
-from ..result import ProbeResult
+from ..nested import tensors
+from ..result import UNPROBED
 from ..subject.fresh import PADDED_AT_START
-from ..subject.inputs import Dims, resize
-from ..tracing.conversions import Conversion
-from ..tracing.decisions import Decisions, same_way, watching_decisions
+from ..subject.inputs import BATCH, Dims, has_axes
 from ..tracing.trace import Traced
 from . import plan, values
-from .axes import Axes, accounted, guessed, probed_dims, tied
-from .run import Probe, classify, probe
+from .asking import Asking
+from .axes import accounted, guessed, probed_dims
+from .explored import Explored, Factor, state_of, tried, worded
+from .plan import Price
+from .relations import related
+from .run import Probe
 
-__all__ = ["Explored", "Factor", "explored", "tried"]
+__all__ = ["explored"]
 
 _MOST_FAILING = 2
 _MOST_WRONG = 3
 _MOST_LADDER = 4
 _MOST_REFUSED = 2
-
-
-@dataclass(frozen=True)
-class Factor:
-    """A probe that disagrees: what was changed, in words, the inputs, the outcome, and the sizes that were changed."""
-
-    changed: str
-    inputs: Mapping[str, Any]
-    probe: Probe
-    sizes: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explored:
-    """What the probes of one cell found.
-
-    ``failing`` are values for which the trace is wrong, or refuses what eager accepts; ``equal`` and ``outside`` count the
-    other values. ``probes`` holds, by dim, the probe of each size, ``inputs`` what was given to those that disagree.
-    ``together`` are sizes that disagree only together. ``axes`` has a word on every axis, ``records`` every probe.
-    """
-
-    failing: tuple[Factor, ...] = ()
-    notes: tuple[str, ...] = ()
-    equal: int = 0
-    outside: int = 0
-    dims: Dims = field(default_factory=Dims)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    probes: Mapping[str, Mapping[int, Probe]] = field(default_factory=dict)
-    inputs: Mapping[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
-    together: tuple[Factor, ...] = ()
-    axes: Axes = field(default_factory=dict)
-    records: tuple[ProbeResult, ...] = ()
-
-    def kinds(self, dim: str) -> dict[int, str]:
-        """The outcome at each size of a dim."""
-        return {size: found.kind for size, found in sorted(self.probes[dim].items())}
-
-    def reason(self, dim: str) -> str:
-        """The sizes of a dim that were tried, by outcome."""
-        return tried(self.sizes[dim], self.probes[dim])
-
-    def state(self, dim: str) -> str:
-        """The class of a dim."""
-        wrong = any(dim in factor.sizes and factor.probe.kind == "wrong" for factor in self.together)
-        return "unsafe" if wrong else classify(self.kinds(dim))
+_MOST_PARTNERS = 2
 
 
 def explored(cell: Cell, traced: Traced) -> Explored:
-    """Try other values and other sizes of the inputs of a cell, as the plan has it."""
+    """Try other values and other sizes of the inputs of a cell."""
     return _Explorer(cell, traced).run()
 
 
 class _Explorer:
-    """Carries the probes out, one after the other; what it finds becomes an :class:`Explored`."""
+    """Runs the probes one after the other, and collects what an :class:`Explored` holds."""
 
     def __init__(self, cell: Cell, traced: Traced) -> None:
         self.cell = cell
-        self.program = traced.module
-        self.conversions: tuple[Conversion, ...] = traced.conversions
-        self.guards = [conversion for conversion in self.conversions if conversion.origin != "size"]
+        self.conversions = traced.conversions
         self.thorough = cell.spec.effort == "thorough"
-        self.dims = probed_dims(cell, self.conversions)
-        self.guessed = guessed(cell, self.dims)
-        self.traced = self.dims.sizes(cell.inputs)
+        dims = probed_dims(cell, self.conversions)
+        self.guessed = guessed(cell, dims)
+        self.ask = Asking(cell, traced, dims)
+        self.traced = dims.sizes(cell.inputs)
+        self.price = Price(dims, cell.inputs)
         self.probes: dict[str, dict[int, Probe]] = {dim: {} for dim in self.traced}
         self.inputs: dict[tuple[str, int], Mapping[str, Any]] = {}
-        self.failing: list[Factor] = []
         self.together: list[Factor] = []
         self.notes: list[str] = []
-        self.records: list[ProbeResult] = []
-        self.equal = self.outside = 0
-        self.known: Decisions = []
-        self.shy: set[str] = set()
-        self.check = "values"
+        self.costly: dict[str, list[int]] = {}
+        self._relation_tried: set[str] = set()
 
     def run(self) -> Explored:
-        if self.guards or self.thorough:
+        if self.ask.guards or self.thorough:
             self._values()
         if "shapes" not in self.cell.left_out:
-            self.check = "shapes"
+            self.ask.check = "shapes"
             self._sizes()
-            self.check = "values"
-        if not self.equal and not self.failing:
+            self.ask.check = "values"
+        if not self.ask.equal and not self.ask.failing:
             self._plain_values()
-        states = {dim: self._state(dim) for dim in self.probes}
-        refused = {dim: self._tried(dim) for dim in self.guessed if states[dim] == "untested"}
-        kept = {dim: state for dim, state in states.items() if dim not in refused}
+        following = {relation.name: relation.of for relation in self.ask.relations}
+        states = {dim: self._state(following.get(dim, dim)) for dim in self.traced}
+        reasons = {dim: self._reason(following.get(dim, dim)) for dim in self.traced}
+        refused = {dim for dim, state in states.items() if dim in self.guessed and state == "untested"}
+        kept = [dim for dim in self.probes if dim not in refused and dim not in following]
         return Explored(
-            failing=tuple(self.failing),
+            failing=tuple(self.ask.failing),
             notes=tuple(self.notes),
-            equal=self.equal,
-            outside=self.outside,
-            dims=self.dims,
+            equal=self.ask.equal,
+            outside=self.ask.outside,
+            dims=self.ask.dims,
             sizes={dim: self.traced[dim] for dim in kept},
             probes={dim: self.probes[dim] for dim in kept},
             inputs=self.inputs,
             together=tuple(self.together),
-            axes=accounted(self.cell, self.dims, kept, {dim: self._tried(dim) for dim in kept}, refused),
-            records=tuple(self.records),
+            overwritten=self.ask.overwritten,
+            axes=accounted(self.cell, self.ask.dims, {d: UNPROBED if d in refused else s for d, s in states.items()}, reasons),
+            records=tuple(self.ask.records),
         )
 
     # Values
 
     def _values(self) -> None:
-        """Values of the traced size, for a forward that takes values out of its tensors; stops at a few that fail."""
+        """Probe values at the traced size, for a forward that takes values out of its tensors, until a few have failed."""
+        guards = self.ask.guards
         if self.thorough:
-            self._until_failing(values.thorough(self.cell, self.guards), _MOST_FAILING)
+            self._until_failing(values.thorough(self.cell, guards), _MOST_FAILING)
             return
         joint: list[Factor] = []
         if self._until_failing(values.joints(self.cell), 1):
-            joint, self.failing = self.failing, []
-        self._until_failing(values.single(self.cell, self.guards), 1 if joint else _MOST_FAILING)
-        # What fails when one thing changes says more than what fails when everything does.
-        self.failing = self.failing or joint
+            joint, self.ask.failing = self.ask.failing, []
+        self._until_failing(values.single(self.cell, guards), 1 if joint else _MOST_FAILING)
+        # A failure where one thing changed is easier to act on than one where everything changed.
+        self.ask.failing = self.ask.failing or joint
 
     def _until_failing(self, variants: Iterable[values.Variant], most: int) -> bool:
         """Try variants until ``most`` of them have failed."""
         for label, inputs in variants:
             if not values.same(inputs, self.cell.inputs):
                 self._value(label, inputs, why="the forward takes values out of its tensors")
-                if len(self.failing) >= most:
+                if len(self.ask.failing) >= most:
                     return True
         return False
 
     def _plain_values(self) -> None:
-        """Two joint variants of the traced size, where no probe of another size changed the values as well."""
+        """Probe two joint variants of the traced size, if no probe of another size could be given other values."""
         for index in range(2):
             label, inputs = values.joint(self.cell, self.cell.inputs, index)
             if not values.same(inputs, self.cell.inputs):
                 self._value(label, inputs, why="no other size could be tried with other values")
 
     def _value(self, label: str, inputs: Mapping[str, Any], *, why: str) -> None:
-        found = self._ask(label, why, inputs)
-        if found.kind == "equal":
-            self.equal += 1
-        elif found.kind == "outside":
-            self.outside += 1
-        elif PADDED_AT_START in label and not self.cell.pads_at_start:
-            # torch's own TransformerEncoder takes another path there. A deployment that pads at the end, as the observed
-            # mask does, never meets it; one that pads at the start is warned here.
+        found = self.ask.values(label, inputs, why=why)
+        if found.kind in ("equal", "outside"):
+            return
+        if PADDED_AT_START in label and not self.cell.pads_at_start:
+            # torch's own TransformerEncoder takes another path for such a mask. A deployment that pads at the end, as the
+            # observed mask does, never takes that path; the note is for one that pads at the start.
             self.notes.append(f"the trace is not right for a {label}, unlike the observed one: pad at the end")
         else:
-            self.failing.append(Factor(label, inputs, found))
+            self.ask.failing.append(Factor(label, inputs, found))
 
     # Sizes
 
     def _sizes(self) -> None:
-        if self.guards:
-            with watching_decisions() as self.known:
-                self.cell.eager()
+        self.ask.note_decisions()
         wanted = {dim: self._wanted(dim) for dim in self.traced}
-        for number, sizes in enumerate(plan.rounds(wanted, self.traced)):
-            open_dims = {dim: size for dim, size in sizes.items() if size not in self.probes[dim] and not self._settled(dim)}
+        for number, sizes in enumerate(plan.rounds(wanted, self.traced, self.price)):
+            open_dims = {dim: size for dim, size in sizes.items() if not self._done(dim, size)}
+            if open_dims and not self.price.affordable(open_dims):
+                # Such a size was chosen for a batch of 1.
+                open_dims |= {BATCH: 1}
             if open_dims:
                 self._round(open_dims, number)
-        for dim in list(self.traced):
-            self._refused(dim)
-        self._pairs()
+        if not self.ask.failing:
+            for dim in list(self.probes):
+                self._refused(dim)
+            self._pairs()
+            self._partners()
+            self._splits()
+            self._crossed()
 
     def _wanted(self, dim: str) -> list[int]:
-        conversions = plan.about(self.conversions, self.dims, dim)
+        conversions = plan.about(self.conversions, self.ask.dims, dim)
         limit = self.cell.limits.get(dim)
-        return plan.sizes_of(dim, self.traced, conversions, limit=limit, thorough=self.thorough)
+        failing = bool(self.ask.failing)
+        sizes = plan.sizes_of(dim, self.traced, conversions, limit=limit, thorough=self.thorough, doubled=failing)
+        self.costly[dim] = [size for size in sizes if not plan.alone(dim, size, self.traced, self.price)]
+        return sizes
 
-    def _settled(self, dim: str) -> bool:
-        """Whether more of these sizes would tell nothing new: the dim is wrong, or a guess that eager does not confirm."""
+    def _done(self, dim: str, size: int) -> bool:
+        """Whether a size was tried, or no further size is needed: the dim is wrong already, or a guess that eager refutes."""
         kinds = [found.kind for found in self.probes[dim].values()]
         refuted = dim in self.guessed and kinds.count("outside") == len(kinds) >= _MOST_REFUSED
-        return refuted or self._is_wrong(dim)
+        return size in self.probes[dim] or refuted or self._is_wrong(dim)
 
     def _is_wrong(self, dim: str) -> bool:
         return [found.kind for found in self.probes[dim].values()].count("wrong") >= _MOST_WRONG
 
     def _round(self, sizes: Mapping[str, int], number: int) -> None:
-        """One joint probe: all of ``sizes`` at once, with other values where that says nothing wrong of a size."""
-        found, inputs = self._at(sizes, number, why="other sizes" if len(sizes) == 1 else "all dims at once")
+        """Run one joint probe, of all ``sizes`` at once, and single ones where it is not equal."""
+        changed = {dim: size for dim, size in sizes.items() if size != self.traced[dim]}
+        found, inputs = self.ask.sizes(sizes, number, why="other sizes" if len(changed) == 1 else "all dims at once")
+        named = {dim: size for dim, size in sizes.items() if dim not in self.guessed}
         if found.kind == "equal":
-            for dim, size in sizes.items():
+            for dim, size in changed.items():
                 self.probes[dim][size] = found
-        elif len(sizes) == 1:
-            ((dim, size),) = sizes.items()
-            self._noted(dim, size, found, inputs)
-        elif (
-            found.kind == "outside"
-            and (named := {dim: size for dim, size in sizes.items() if dim not in self.guessed})
-            and (len(named) < len(sizes))
-        ):
-            # A guess that eager refuses must not hide what it says of the dims that have a name.
+        elif len(changed) == 1:
+            ((dim, size),) = changed.items()
+            self._alone(dim, size, number, (found, inputs))
+        elif found.kind == "outside" and named and len(named) < len(sizes):
+            # Eager may refuse because of a guessed dim alone, so the named dims get a probe without it.
             self._round(named, number)
             self._round({dim: size for dim, size in sizes.items() if dim in self.guessed}, number)
         else:
-            self._apart(sizes, number, found, inputs)
+            self._apart(changed, number, found, inputs)
 
     def _apart(self, sizes: Mapping[str, int], number: int, found: Probe, inputs: Mapping[str, Any]) -> None:
-        """Each dim of a joint probe alone; what disagrees only together is said so."""
-        alone: dict[str, Probe] = {}
+        """Probe each dim of a joint probe alone, and note where only the sizes together disagree."""
+        alone: dict[str, str] = {}
         for dim, size in sizes.items():
-            alone[dim], given = self._at({dim: size}, number, why=f"{_worded(sizes)} together: {found.kind}")
-            self._noted(dim, size, alone[dim], given)
-        kinds = {outcome.kind for outcome in alone.values()}
-        if found.kind in ("wrong", "raises") and not kinds & {"wrong", "raises"}:
-            bound = {dim: size for dim, size in sizes.items() if alone[dim].kind == "outside"} or dict(sizes)
-            if 1 < len(bound) < len(sizes):
-                found, inputs = self._at(bound, number, why="eager takes them only together")
-            if found.kind in ("wrong", "raises"):
-                self.together.append(Factor(_worded(bound), inputs, found, bound))
+            given = self.ask.sizes({dim: size}, number, why=f"{worded(sizes)} together: {found.kind}")
+            alone[dim] = self._alone(dim, size, number, given).kind
+        explained = {"wrong"} if found.kind == "wrong" else {"wrong", "raises"}
+        if found.kind not in ("wrong", "raises") or explained & set(alone.values()):
+            return
+        bound = {dim: size for dim, size in sizes.items() if alone[dim] == "outside"}
+        if 1 < len(bound) < len(sizes):
+            again, given_again = self.ask.sizes(bound, number, why="eager takes them only together")
+            if again.kind == found.kind:
+                self.together.append(Factor(worded(bound), given_again, again, bound))
+                return
+        self.together.append(Factor(worded(sizes), inputs, found, dict(sizes)))
 
-    def _noted(self, dim: str, size: int, found: Probe, inputs: Mapping[str, Any]) -> None:
+    def _alone(self, dim: str, size: int, number: int, given: tuple[Probe, Mapping[str, Any]]) -> Probe:
+        """Note the probe of one dim; where eager refuses it, look for the axes that must change with it, once."""
+        found, inputs = given
+        if found.kind == "outside" and dim not in self._relation_tried:
+            self._relation_tried.add(dim)
+            if self._relate(dim):
+                found, inputs = self.ask.sizes({dim: size}, number, why=f"with what goes with {dim}")
         self.probes[dim][size] = found
         if found.kind in ("wrong", "raises"):
             self.inputs[dim, size] = inputs
-
-    def _refused(self, dim: str) -> None:
-        """More sizes of a dim that was refused by the trace, or by eager, at every size so far."""
-        kinds = {found.kind for found in self.probes[dim].values()}
-        if not kinds or kinds & {"equal", "wrong"} or any(dim in factor.sizes for factor in self.together):
-            return
-        if kinds == {"outside"} and self._tie(dim):
-            return
-        conversions = plan.about(self.conversions, self.dims, dim)
-        tried = 0
-        for size in plan.ladder(self.traced[dim], conversions, self.cell.limits.get(dim)):
-            affordable = plan.affordable({dim: size}, self.traced)
-            if size in self.probes[dim] or tried == _MOST_LADDER or self._is_wrong(dim) or not affordable:
-                continue
-            tried += 1
-            found, inputs = self._at({dim: size}, 0, why=f"{dim} was refused at {', '.join(map(str, self.probes[dim]))}")
-            self._noted(dim, size, found, inputs)
-
-    def _tie(self, dim: str) -> bool:
-        """Try a dim together with every free axis of its size; True where eager takes that."""
-        dims = tied(self.cell, self.dims, dim)
-        if dims is None:
-            return False
-        before, self.dims = self.dims, dims
-        for size in self._wanted(dim):
-            if not plan.affordable({dim: size}, self.traced):
-                continue
-            found, inputs = self._at({dim: size}, 0, why=f"other axes have the size of {dim}")
-            if found.kind == "outside" and all(other.kind == "outside" for other in self.probes[dim].values()):
-                if size == self._wanted(dim)[0]:
-                    continue
-                break
-            self._noted(dim, size, found, inputs)
-        if all(found.kind == "outside" for found in self.probes[dim].values()):
-            self.dims = before
-            return False
-        return True
-
-    def _pairs(self) -> None:
-        """Two dims of one input that are refused alone: both changed alike, then one halved and the other doubled."""
-        refused = [
-            dim
-            for dim, probes in self.probes.items()
-            if probes and {found.kind for found in probes.values()} <= {"outside", "raises"} and dim not in ("batch",)
-        ]
-        for index, first in enumerate(refused):
-            for second in refused[index + 1 :]:
-                if not self._share_an_input(first, second):
-                    continue
-                for one, other, why in plan.pairs(self.traced[first], self.traced[second]):
-                    sizes = {first: one, second: other}
-                    if not plan.affordable(sizes, self.traced):
-                        continue
-                    found, inputs = self._at(sizes, 0, why=why)
-                    if found.kind == "wrong":
-                        self.together.append(Factor(_worded(sizes), inputs, found, sizes))
-                        break
-
-    def _share_an_input(self, first: str, second: str) -> bool:
-        return any({first, second} <= set(axes.values()) for axes in self.dims.axes.values())
-
-    # One probe
-
-    def _at(self, sizes: Mapping[str, int], number: int, *, why: str) -> tuple[Probe, Mapping[str, Any]]:
-        """The probe at these sizes, with the first values that eager accepts, and that take the way of the trace."""
-        last: tuple[Probe, Mapping[str, Any]] | None = None
-        wrong: Factor | None = None
-        strayed = False
-        for label, inputs, fresh in self._candidates(sizes, number):
-            changed = _worded(sizes) + (f"; {label}" if label else "")
-            found, clean = self._asked(changed, why, inputs)
-            if found.kind == "outside" or (not clean and self.failing):
-                last = last or (Probe("outside", error=found.error), inputs)
-                continue
-            if found.kind == "equal":
-                self.equal += fresh
-                if wrong is None or self._is_of_values(number, wrong, strayed):
-                    return found, inputs
-                break
-            if not fresh and clean:
-                return (wrong.probe, wrong.inputs) if wrong is not None else (found, inputs)
-            if wrong is None:
-                wrong, strayed = Factor(label, inputs, found), not clean
-        if wrong is not None:
-            return wrong.probe, wrong.inputs
-        assert last is not None
-        if len(sizes) == 1:
-            self.shy.update(sizes)
-        return last
-
-    def _candidates(self, sizes: Mapping[str, int], number: int) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-        """``(label, inputs, whether the values are fresh)``: other values first, then the observed ones repeated."""
-        mask = self.cell.mask
-        repeated = resize(self.cell.inputs, self.dims, sizes, mask=mask)
-        if any(dim in self.shy for dim in sizes):
-            # Eager has refused other sizes of it whatever the values: once is enough.
-            pass
-        elif not self.guards:
-            yield *values.joint(self.cell, repeated, number % values.TELLING), True
-        elif not self.failing:
-            yield "values redrawn", self.cell.fresh.redrawn(repeated, seed=sum(sizes.values())), True
-        yield "", repeated, False
-        if self.guards:
-            yield "each entry repeated in place", resize(self.cell.inputs, self.dims, sizes, mask=mask, stretched=True), False
-
-    def _is_of_values(self, number: int, wrong: Factor, strayed: bool) -> bool:
-        """Fresh values were wrong where repeated ones are right: is it a matter of the values, or were rows mixed up?"""
-        if self.guards:
-            # All values of the traced size were right; these ones made the forward go another way.
-            if strayed:
-                self.failing.append(Factor(f"{wrong.changed} at another size", wrong.inputs, wrong.probe))
-            return strayed
-        label, inputs = values.joint(self.cell, self.cell.inputs, number % values.TELLING)
-        again = self._ask(label, "wrong at another size for these values alone", inputs)
-        if again.kind in ("wrong", "raises"):
-            self.failing.append(Factor(label, inputs, again))
-            return True
-        return False
-
-    def _asked(self, changed: str, why: str, inputs: Mapping[str, Any]) -> tuple[Probe, bool]:
-        """One probe, and whether eager decided by values as it did at the traced inputs."""
-        if not self.guards:
-            return self._ask(changed, why, inputs), True
-        with watching_decisions() as decisions:
-            found = self._ask(changed, why, inputs)
-        return found, same_way(self.known, decisions)
-
-    def _ask(self, changed: str, why: str, inputs: Mapping[str, Any]) -> Probe:
-        found = probe(self.cell, self.program, inputs)
-        self.records.append(ProbeResult(changed=changed, why=why, outcome=found.kind, check=self.check))
         return found
 
+    def _relate(self, dim: str) -> bool:
+        """Change a dim together with other axes; True where eager accepts that."""
+        size = self.traced[dim]
+        for other in related(self.cell, self.ask.dims, dim, self.guessed):
+            before = self.ask.dims, self.ask.relations
+            self.ask.related(other.dims, (*before[1], *other.relations))
+            for attempt in (2 * size + 1, 2 * size, size // 2 or 1):
+                if attempt == size or not self.price.affordable({dim: attempt}):
+                    continue
+                found, inputs = self.ask.sizes({dim: attempt}, 0, why=other.why)
+                if found.kind != "outside":
+                    self.traced |= {entry.name: entry.size(size) for entry in other.relations}
+                    self.price = Price(other.dims, self.cell.inputs)
+                    self.probes[dim][attempt] = found
+                    if found.kind != "equal":
+                        self.inputs[dim, attempt] = inputs
+                    return True
+            self.ask.related(*before)
+        return False
+
+    def _refused(self, dim: str) -> None:
+        """Try more sizes of a dim that the trace, or eager, has refused at every size so far."""
+        # A size of 1 is broadcast: being right there says little about other sizes.
+        kinds = {found.kind for size, found in self.probes[dim].items() if size > 1}
+        if not kinds or kinds & {"equal", "wrong"} or any(dim in factor.sizes for factor in self.together):
+            return
+        conversions = plan.about(self.conversions, self.ask.dims, dim)
+        count = 0
+        for size in plan.ladder(self.traced[dim], conversions, self.cell.limits.get(dim)):
+            if (
+                size in self.probes[dim]
+                or count == _MOST_LADDER
+                or self._is_wrong(dim)
+                or not self.price.affordable({dim: size})
+            ):
+                continue
+            count += 1
+            why = f"{dim} was refused at {', '.join(map(str, self.probes[dim]))}"
+            self._alone(dim, size, 0, self.ask.sizes({dim: size}, 0, why=why))
+
+    # Two axes at once
+
+    def _pairs(self) -> None:
+        """Try two dims of one input that are refused alone: both doubled or halved, then one halved and the other doubled."""
+        refused = [dim for dim in self.probes if self._is_refused(dim)]
+        for index, first in enumerate(refused):
+            for second in refused[index + 1 :]:
+                if any({first, second} <= set(axes.values()) for axes in self.ask.dims.axes.values()):
+                    self._pair(first, second)
+
+    def _is_refused(self, dim: str) -> bool:
+        probes = self.probes[dim]
+        if any(dim in factor.sizes for factor in self.together):
+            return False
+        return dim != BATCH and bool(probes) and {found.kind for found in probes.values()} <= {"outside", "raises"}
+
+    def _pair(self, first: str, second: str, *, only: str | None = None) -> None:
+        for one, other, why in plan.pairs(self.traced[first], self.traced[second]):
+            sizes = {first: one, second: other}
+            if only not in (None, why) or not self.price.affordable(sizes):
+                continue
+            found, inputs = self.ask.sizes(sizes, 0, why=why)
+            if found.kind == "equal":
+                self.probes[first].setdefault(one, found)
+                self.probes[second].setdefault(other, found)
+            elif found.kind == "wrong":
+                self.together.append(Factor(worded(sizes), inputs, found, sizes))
+                return
+
+    def _partners(self) -> None:
+        """Try a dim that is refused at other sizes together with an axis without a name: one halved, the other doubled."""
+        for dim in [dim for dim in self.probes if self._is_refused(dim) and plan.about(self.conversions, self.ask.dims, dim)]:
+            for path, axis in self._free_beside(dim)[:_MOST_PARTNERS]:
+                before = self.ask.dims, self.ask.relations
+                name = f"{path}[{axis}]"
+                axes = {**before[0].axes, path: {**before[0].axes[path], axis: name}}
+                self.ask.related(Dims(axes), before[1])
+                self.traced[name] = dict(tensors(self.cell.inputs))[path].shape[axis]
+                self.probes[name] = {}
+                self.guessed.add(name)
+                self._pair(dim, name, only="the same area")
+                if not self.probes[name] and not any(name in factor.sizes for factor in self.together):
+                    self.ask.related(*before)
+                    del self.traced[name], self.probes[name]
+                    self.guessed.discard(name)
+
+    def _free_beside(self, dim: str) -> list[tuple[str, int]]:
+        """The axes without a name, behind the first, of the inputs that have the dim."""
+        return [
+            (path, axis)
+            for path, tensor in tensors(self.cell.inputs)
+            if dim in self.ask.dims.axes.get(path, {}).values() and has_axes(tensor)
+            for axis in range(1, tensor.ndim)
+            if axis not in self.ask.dims.axes[path] and tensor.shape[axis] > 1
+        ]
+
+    def _splits(self) -> None:
+        """Try other lengths of the second of two inputs: they may have one length by chance."""
+        if self.cell.spec.dims is not None:
+            return
+        for dim in [dim for dim in self.probes if dim != BATCH and self._state(dim) in ("dynamic", "partial")]:
+            holders = [
+                path
+                for path, tensor in tensors(self.cell.inputs)
+                if dim in self.ask.dims.axes.get(path, {}).values() and tensor.ndim >= 3 and tensor.is_floating_point()
+            ]
+            if len(holders) == 2 and "mask" not in holders[1]:
+                self._split(dim, holders[1])
+
+    def _split(self, dim: str, path: str) -> None:
+        before = self.ask.dims, self.ask.relations
+        name = f"{dim} of {path}"
+        axes = {axis: name if known == dim else known for axis, known in before[0].axes[path].items()}
+        self.ask.related(Dims({**before[0].axes, path: axes}), before[1])
+        self.traced[name], self.probes[name] = self.traced[dim], {}
+        self.guessed.add(name)
+        # Longer and shorter than the other one.
+        for size in (2 * self.traced[dim] + 1, self.traced[dim] // 2):
+            if size >= 1 and size != self.traced[dim] and not (self.probes[name] and self._state(name) == "untested"):
+                found, inputs = self.ask.sizes({name: size}, 0, why=f"{path} may have a length of its own")
+                self.probes[name][size] = found
+                if found.kind in ("wrong", "raises"):
+                    self.inputs[name, size] = inputs
+        if self._state(name) == "untested":
+            self.ask.related(*before)
+            del self.traced[name], self.probes[name]
+            self.guessed.discard(name)
+
+    def _crossed(self) -> None:
+        """Two sizes that the forward compares with each other: one larger and the other smaller, and the other way round."""
+        names = {(path, axis): dim for path, axes in self.ask.dims.axes.items() for axis, dim in axes.items()}
+        for conversion in self.conversions:
+            dims = list(dict.fromkeys(names[place] for place in conversion.axes if place in names))
+            if conversion.origin != "size" or conversion.kind != "bool" or conversion.thresholds or len(dims) != 2:
+                continue
+            for grows, shrinks in (dims, reversed(dims)):
+                sizes = {grows: 2 * self.traced[grows] + 1, shrinks: max(self.traced[shrinks] // 2, 1)}
+                if self.price.affordable(sizes):
+                    found, inputs = self.ask.sizes(sizes, 0, why="the forward compares the two sizes")
+                    if found.kind == "wrong" and not any(self._is_wrong(dim) for dim in dims):
+                        self.together.append(Factor(worded(sizes), inputs, found, sizes))
+
+    # What is known
+
     def _state(self, dim: str) -> str:
-        wrong = any(dim in factor.sizes and factor.probe.kind == "wrong" for factor in self.together)
-        return "unsafe" if wrong else classify({size: found.kind for size, found in self.probes[dim].items()})
+        return state_of(dim, self.probes.get(dim, {}), self.together)
 
-    def _tried(self, dim: str) -> str:
-        return tried(self.traced[dim], self.probes[dim])
-
-
-_WORDS = {"equal": "right at", "raises": "the trace refuses", "wrong": "wrong at", "outside": "eager refused"}
-
-
-def tried(traced: int, probes: Mapping[int, Probe]) -> str:
-    """The sizes of a dim that were tried, by outcome: ``right at 7, 33; eager refused 1``."""
-    by_kind: dict[str, list[int]] = {}
-    for size, found in sorted(probes.items()):
-        by_kind.setdefault(found.kind, []).append(size)
-    parts = [f"{_WORDS[kind]} {', '.join(map(str, sizes))}" for kind, sizes in by_kind.items()]
-    return "; ".join(parts) or f"no size other than {traced} was tried"
-
-
-def _worded(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{dim} {size}" for dim, size in sizes.items())
+    def _reason(self, dim: str) -> str:
+        costly = [size for size in self.costly.get(dim, []) if size not in self.probes[dim]]
+        left = f"; too costly to try: {', '.join(map(str, costly))}" if costly else ""
+        return tried(self.traced[dim], self.probes.get(dim, {})) + left

@@ -1,7 +1,7 @@
-"""A probe: the same inputs given to eager and to a program, and what comes of it.
+"""A probe: the same inputs given to eager and to a program, and how their outputs compare.
 
-The program may be a trace, an exported program, a package or a C++ process: all that is known of it is that it takes inputs
-by name and gives outputs nested as the model's own.
+The program may be a trace, an exported program, a package or a C++ process: it takes inputs by name, and gives
+outputs nested as the model's own are.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def give(inputs: Mapping[str, Any], *, eager: Run, program: Run, compare: Callab
     """Run eager and the program on ``inputs`` and compare their outputs by ``compare(actual, expected)``."""
     try:
         expected = eager(inputs)
-    except Exception as error:  # noqa: BLE001 - eager refuses: outside the model's domain, whatever it raises
+    except Exception as error:  # noqa: BLE001 - an input that eager refuses is outside the model's domain
         return Probe("outside", error=error)
     if not nan_free(expected):
         return Probe("outside", error=ArithmeticError("eager gives NaN"))
     try:
         actual = program(inputs)
-    except Exception as error:  # noqa: BLE001 - a loud refusal is what the contract calls `raises`
+    except Exception as error:  # noqa: BLE001 - an error of the program is the outcome `raises`
         return Probe("raises", error=error)
     mismatches = tuple(compare(actual, expected))
     if mismatches and compare(eager(inputs), expected):
@@ -46,9 +46,9 @@ def give(inputs: Mapping[str, Any], *, eager: Run, program: Run, compare: Callab
     return Probe("wrong" if mismatches else "equal", mismatches)
 
 
-def probe(cell: Cell, program: Any, inputs: Mapping[str, Any]) -> Probe:
-    """Give the same other inputs to eager and to a traced program."""
-    return give(inputs, eager=cell.eager, program=functools.partial(cell.scripted, program), compare=cell.compare)
+def probe(cell: Cell, program: Any, inputs: Mapping[str, Any], *, eager: Run | None = None) -> Probe:
+    """Give the same other inputs to eager and to a traced program; ``eager`` runs the model in a way of its own."""
+    return give(inputs, eager=eager or cell.eager, program=functools.partial(cell.scripted, program), compare=cell.compare)
 
 
 def classify(kinds: Mapping[int, str]) -> str:

@@ -12,7 +12,7 @@ from ..subject.inputs import resize
 from ..tracing.graph import differences
 from ..tracing.trace import Traced
 from .axes import accounted, probed_dims
-from .explore import Explored, Factor, tried
+from .explored import Explored, Factor, tried
 from .plan import grid
 from .run import Probe, classify
 
@@ -22,7 +22,7 @@ _MOST_SIZES = 3
 
 
 def explored_structure(cell: Cell, traced: Traced) -> Explored:
-    """One other size of each dim, and all of them together; more where the first answer is not clear."""
+    """Probe one other size of each dim, then all of them together; further sizes where it does not trace at the first."""
     dims = probed_dims(cell, traced.conversions)
     sizes = dims.sizes(cell.inputs)
     probes: dict[str, dict[int, Probe]] = {dim: {} for dim in sizes}
@@ -37,7 +37,7 @@ def explored_structure(cell: Cell, traced: Traced) -> Explored:
         return found, given
 
     for dim, size in sizes.items():
-        # A trace made at 1 is often another program (a broadcast, a causal flag), and there is nothing else to ask.
+        # A trace made at size 1 is often another program (a broadcast, a causal flag), so 1 is tried only without another size.
         wanted = [other for other in grid(size, cell.limits.get(dim)) if other > 1] or grid(size, cell.limits.get(dim))[:1]
         for other in wanted[:_MOST_SIZES]:
             probes[dim][other], inputs[dim, other] = ask({dim: other}, "no weights: one other size tells the program")
@@ -52,13 +52,13 @@ def explored_structure(cell: Cell, traced: Traced) -> Explored:
         probes=probes,
         inputs=inputs,
         together=together,
-        axes=accounted(cell, dims, states, reasons, {}),
+        axes=accounted(cell, dims, states, reasons),
         records=tuple(records),
     )
 
 
 def _together(sizes: Mapping[str, int], probes: Mapping[str, Mapping[int, Probe]], ask: Any) -> tuple[Factor, ...]:
-    """All dims at once that are equal alone, where that says something else."""
+    """Probe all dims at once that are equal alone; a factor where they disagree together."""
     changed = {dim: size for dim in sizes for size, found in list(probes[dim].items())[-1:] if found.kind == "equal"}
     if len(changed) < 2:
         return ()
@@ -69,14 +69,14 @@ def _together(sizes: Mapping[str, int], probes: Mapping[str, Mapping[int, Probe]
 
 
 def _probe(cell: Cell, traced: Traced, inputs: Mapping[str, Any]) -> Probe:
-    """The traced program must give the shapes, and be the program, that a trace made at ``inputs`` has."""
+    """Compare the traced program with a trace made at ``inputs``: its outputs' shapes, and the program itself."""
     try:
         there = cell.graph_at(inputs)
-    except Exception as error:  # noqa: BLE001 - the model does not trace there: outside its domain
+    except Exception as error:  # noqa: BLE001 - inputs at which the model does not trace are outside its domain
         return Probe("outside", error=error)
     try:
         actual = cell.scripted(traced.module, inputs)
-    except Exception as error:  # noqa: BLE001 - a loud refusal
+    except Exception as error:  # noqa: BLE001 - an error of the program is the outcome `raises`
         return Probe("raises", error=error)
     mismatches = tuple(compare(actual, there.outputs))
     return Probe("wrong" if mismatches or differences(cell.graph, there) else "equal", mismatches)

@@ -1,4 +1,4 @@
-"""Which other values to try: joint variants that change every input at once, and single ones that change one thing."""
+"""Which other values to try: joint variants that change every input at once, and single ones that change one input."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from ..subject.fresh import PADDED_AT_START
 from ..subject.inputs import is_plain, mapped
 from ..tracing.conversions import Conversion
 
-__all__ = ["JOINT", "TELLING", "Variant", "joint", "joints", "same", "single", "thorough"]
+__all__ = ["JOINT", "THAT_SHOW_SIZES", "Variant", "joint", "joints", "same", "single", "thorough"]
 
 Inputs = Mapping[str, Any]
 Variant = tuple[str, Inputs]
 """What was changed, in words, and the inputs."""
 
 _MOST_NUMBERS = 8
+_MOST_TOKENS = 4
+_WAYS = (
+    *("redrawn", "shuffled", "least", "greatest", "raised by 1", "lowered by 1", "last raised by 1", "first raised by 1"),
+    *("halved", "raised by turns", "raised in the second half"),
+)
 
 
 @dataclass(frozen=True)
 class Joint:
-    """One way to change floats, integers and booleans together; masks by the name of another mask, None as observed."""
+    """One way to change floats, integers and booleans together. ``mask`` names the mask to use; None keeps the observed."""
 
     name: str
     floats: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -50,15 +55,15 @@ JOINT: tuple[Joint, ...] = (
     Joint("negated values", lambda t, _: -t, "shuffled", "false", None),
     Joint("zeros and least values", lambda t, _: torch.zeros_like(t), "least", "false", "mostly padding"),
 )
-"""In the order of what they found on 529 judged gates (``docs/checks.md``)."""
+"""Those that found most on 529 judged gates come first (``docs/checks.md``)."""
 
 
 def _large(tensor: torch.Tensor) -> torch.Tensor:
     return (tensor.abs() if not tensor.is_complex() else tensor) * 1000
 
 
-TELLING = 3
-"""So many of the first ways keep a wrong size visible; zeros would hide it."""
+THAT_SHOW_SIZES = 3
+"""The number of ways, from the first, whose values show a wrong size; the zeros of the others would hide it."""
 
 
 def joint(cell: Cell, inputs: Inputs, index: int) -> Variant:
@@ -75,7 +80,9 @@ def joint(cell: Cell, inputs: Inputs, index: int) -> Variant:
         if path in masks:
             return fresh.mask_named(path, tensor, way.mask)
         if tensor.is_floating_point() or tensor.is_complex():
-            return way.floats(tensor, generator) if tensor.numel() else tensor.clone()
+            # torch has no arithmetic on floats of eight bits.
+            wide = tensor.float() if tensor.element_size() == 1 else tensor
+            return way.floats(wide, generator).to(tensor.dtype) if tensor.numel() else tensor.clone()
         if tensor.dtype == torch.bool:
             return fresh.booleans(tensor, way.booleans, generator)
         return fresh.integers(path, tensor, way.integers, generator)
@@ -101,7 +108,7 @@ def single(cell: Cell, guards: Iterable[Conversion]) -> Iterator[Variant]:
 
 
 def thorough(cell: Cell, guards: Iterable[Conversion]) -> Iterator[Variant]:
-    """Every variant there is, each kind of input by itself and all together."""
+    """Every variant: of each kind of input alone, and of all together."""
     yield from cell.fresh.variants(cell.inputs)
     yield from joints(cell)
     yield from single(cell, guards)
@@ -122,6 +129,7 @@ def _floats(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Varian
     yield "floats made zero", changed(torch.zeros_like)
     yield "one NaN among the floats", changed(lambda tensor: _first(tensor, float("nan")))
     yield "one infinity among the floats", changed(lambda tensor: _first(tensor, float("inf")))
+    yield "one minus infinity among the floats", changed(lambda tensor: _first(tensor, float("-inf")))
     yield "all floats equal", changed(lambda tensor: torch.full_like(tensor, float(tensor.reshape(-1)[0].real)))
     if len(floats) > 1:
         for name in sorted(floats):
@@ -146,7 +154,7 @@ def _masks(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant
 
 
 def _integers(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant]:
-    """Integer inputs together and one by one: what eager refuses of one must not hide another."""
+    """Integer inputs changed together and one by one, since eager may refuse the values of one of them."""
     masks = cell.fresh.mask_paths(observed)
     paths = [
         path
@@ -158,7 +166,7 @@ def _integers(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Vari
     groups = [paths, *([path] for path in paths)] if len(paths) > 1 else [paths] if paths else []
     for group in groups:
         what = "integers" if len(group) > 1 or len(paths) == 1 else group[0]
-        for way in ("redrawn", "shuffled", "least", "greatest", "raised by 1", "lowered by 1", "last raised by 1", "halved"):
+        for way in _WAYS:
             yield (
                 f"{what} {way}",
                 mapped(
@@ -182,7 +190,7 @@ def _integers(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Vari
 
 
 def _alike(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant]:
-    """Two inputs that hold the same values."""
+    """Two inputs given the same values."""
     paths = [path for path, tensor in observed.items() if is_plain(tensor) and path != cell.mask]
     for index, path in enumerate(paths[1:], start=1):
         alike = [
@@ -196,13 +204,16 @@ def _alike(cell: Cell, observed: Mapping[str, torch.Tensor]) -> Iterator[Variant
 def _directed(cell: Cell, observed: Mapping[str, torch.Tensor], guards: list[Conversion]) -> Iterator[Variant]:
     """Values around the numbers that the forward compares its inputs with, as the trace shows them."""
     numbers = sorted({number for guard in guards for number in guard.thresholds})[:_MOST_NUMBERS]
-    floats = [tensor for tensor in observed.values() if tensor.is_floating_point() and tensor.numel() and is_plain(tensor)]
-    largest = max((float(tensor.abs().max()) for tensor in floats), default=0.0)
+    floats = [path for path, tensor in observed.items() if tensor.is_floating_point() and tensor.numel() and is_plain(tensor)]
+    largest = max((float(observed[path].abs().max()) for path in floats), default=0.0)
     for number in numbers:
         if largest and number:
-            # Just above, far above and just below: a threshold few values pass is another case than one that all pass.
+            # Just above, far above and just below: few values exceed the threshold in one case, and all of them in another.
             for factor in (1.05, 2.0, -2.0, 0.95):
                 yield f"floats scaled around {number:g}", cell.fresh.scaled(cell.inputs, factor * abs(number) / largest)
+        for path in floats if len(floats) > 1 and number else ():
+            scale = 1.2 * abs(number) / max(float(observed[path].abs().max()), 1e-6)
+            yield f"{path} alone scaled to {number:g}", cell.fresh.scaled(cell.inputs, scale, only=path)
         if largest:
             for offset in (number + largest, number - largest):
                 yield f"floats moved to {offset:g}", cell.fresh.moved(cell.inputs, offset)
@@ -213,11 +224,26 @@ def _directed(cell: Cell, observed: Mapping[str, torch.Tensor], guards: list[Con
                     cell.fresh.holding(cell.inputs, int(number), place),
                 )
             yield f"integers without {int(number)}", cell.fresh.without(cell.inputs, int(number))
+    if any(guard.kind in ("int", "number") for guard in guards):
+        # A number that left its tensor may be looked up anywhere: the smallest ones are what most programs ask for.
+        for number in range(_MOST_TOKENS):
+            yield from _holding(cell, number, ("first", "last"))
     if any(guard.kind in ("float", "number") for guard in guards) and largest:
         yield "floats scaled by 1e5", cell.fresh.scaled(cell.inputs, 1e5)
 
 
+def _holding(cell: Cell, number: int, places: tuple[str, ...]) -> Iterator[Variant]:
+    """The integer inputs with a number at one place, together and then one by one."""
+    integers = [path for path, tensor in tensors(cell.inputs) if cell.fresh.is_plain_integer(path, tensor)]
+    for only in (None, *(integers if len(integers) > 1 else ())):
+        for place in places:
+            yield (
+                f"{only or 'integers'} holding {number} at the {place} position",
+                cell.fresh.holding(cell.inputs, number, place, only),
+            )
+
+
 def same(inputs: Inputs, others: Inputs) -> bool:
-    """Whether two sets of inputs hold the same values: a probe of them would tell nothing."""
+    """Whether two sets of inputs hold the same values, so that a probe of them would show nothing new."""
     theirs = dict(tensors(others))
     return all(identical(tensor, theirs[path]) for path, tensor in tensors(inputs))

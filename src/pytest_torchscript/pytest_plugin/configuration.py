@@ -8,6 +8,7 @@ targets are asked for their arguments only if the configuration has an option th
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ __all__ = ["Configuration", "targets_of"]
 PREFIX = "torchscript_"
 _NAME = "torchscript-configuration"
 
-_OWN = {
+_OWN: Mapping[str, tuple[str, str]] = {
     "target_timeout": ("Seconds that one step of a target (compiling, running) may take (default: 600)", ""),
     "baseline": ("Path of the baseline, relative to the root directory", ""),
     "bare_marker": (

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from ..errors import GateFailed
 from ..reports import terminal
-from ..result import GateResult
+from ..result import GateFailed, GateResult
 from .handover import sendable
 
 __all__ = ["GateFailure", "show"]

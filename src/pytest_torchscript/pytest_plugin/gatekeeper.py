@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ..errors import GateFailed, SpecError
+from ..errors import SpecError
 from ..naming import default_id, slug
 from ..reports import terminal
-from ..result import GateResult, Outcome
+from ..result import GateFailed, GateResult, Outcome
 from ..spec import GateSpec, parse_arguments, spec_of_layers
 from ..targets.base import Targets
 from . import failures, handover

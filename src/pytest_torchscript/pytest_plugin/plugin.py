@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,14 +68,14 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     Configuration(parser).register(pluginmanager)
 
 
-_PATHS = {
+_PATHS: Mapping[str, str] = {
     "--torchscript-json": "write the results of all gates to PATH, as JSON (schema 1)",
     "--torchscript-junit": "write a JUnit report to PATH: a testcase per cell and check",
     "--torchscript-summary": "write a Markdown summary to PATH (default: $GITHUB_STEP_SUMMARY, where it is set)",
     "--torchscript-baseline": "judge the gates against the baseline at PATH "
     f"(default: {DEFAULT_BASELINE} at the root directory)",
 }
-_SWITCHES = {
+_SWITCHES: Mapping[str, str] = {
     "--torchscript-discover": "observe unmarked tests and list which could carry the marker, and what the verdict would be",
     "--torchscript-update-baseline": "record the gates that run in the baseline; refused when CI is set",
     "--torchscript-require-sdk": "fail a gate whose target's tools (an SDK, a compiler) are missing, "

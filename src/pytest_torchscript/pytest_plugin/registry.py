@@ -23,7 +23,7 @@ BUILT_IN = "torchscript-targets"
 
 
 def load_entry_points(manager: pluggy.PluginManager) -> None:
-    """Register what installed packages name under :data:`GROUP`; again for one that is there does nothing.
+    """Register what installed packages name under :data:`GROUP`; one that is registered already is left as it is.
 
     Raises:
         SpecError: one cannot be loaded; it names the package.
@@ -40,7 +40,9 @@ def load_entry_points(manager: pluggy.PluginManager) -> None:
                 manager.register(plugin, f"{name} of {package}" if manager.has_plugin(name) else name)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a package may skip or exit while it is imported, which must not end the run so
+        except (
+            BaseException
+        ) as error:  # a package that skips or exits while it is imported must not end the run without an explanation
             raise SpecError(
                 f"the targets of {package!r} cannot be loaded (entry point {entry.name!r} = {entry.value!r}): "
                 f"{type(error).__name__}: {error}; mend or uninstall it, or block it with -p no:{name}"
@@ -66,7 +68,7 @@ def collect(manager: pluggy.PluginManager) -> dict[str, Target]:
                 _check(target, owner)
         except (SpecError, KeyboardInterrupt):
             raise
-        except BaseException as error:  # a hook may skip or exit, which must not end the run so
+        except BaseException as error:  # a hook that skips or exits must not end the run without an explanation
             raise SpecError(f"{HOOK} of {owner} raised {type(error).__name__}: {error}") from error
         for target in given:
             if target.name in found and found[target.name] is not target:
@@ -80,7 +82,7 @@ def collect(manager: pluggy.PluginManager) -> dict[str, Target]:
 
 
 def _refuse_clashes(found: Mapping[str, Target]) -> None:
-    """One argument may belong to several targets, as long as all of them check and read it alike."""
+    """Refuse an argument that two targets check or read by different functions; sharing one is allowed."""
     declared: dict[str, tuple[str, Argument]] = {}
     for name, target in found.items():
         for argument in by_name(target.arguments).values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..naming import DEFAULT_TARGET
@@ -12,8 +13,8 @@ __all__ = ["NOT_JUDGED", "Alternative", "alternatives", "proof_of", "verdict_wit
 
 RAN, BUILT, LINT, NOTHING = "ran", "built", "lint", "not proved"
 _STRENGTH = (NOTHING, LINT, BUILT, RAN)
-_WORDS = {RAN: "", BUILT: "built, not run", LINT: "lint", NOTHING: "not proved"}
-_BY_STRENGTH = [_WORDS[proof] for proof in _STRENGTH]
+_WORDS: Mapping[str, str] = {RAN: "", BUILT: "built, not run", LINT: "lint", NOTHING: "not proved"}
+_BY_STRENGTH = tuple(_WORDS[proof] for proof in _STRENGTH)
 NOT_JUDGED = "not judged"
 
 

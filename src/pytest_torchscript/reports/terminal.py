@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from ..naming import default_id
@@ -24,7 +24,7 @@ WIDTH = 118
 Line = tuple[str, "bool | None"]
 """A line, and whether what it tells is good (None: neither good nor bad)."""
 
-_MARKS = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
+_MARKS: Mapping[Status, str] = {Status.PASSED: "✓", Status.FAILED: "✗", Status.SKIPPED: "–"}
 _MOST_FINDINGS = 6
 _MOST_OF_A_REASON = 100
 # Columns of the tables, by number, with the widths that they keep when a terminal is narrow: the first gives way first.

@@ -14,6 +14,7 @@ import torch
 
 from ..errors import SubjectError
 from ..nested import clone, describe, leaves, tensors
+from ..tracing import private
 from .surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ __all__ = ["Call", "bind", "bound_call", "own_call", "replaced_call", "snapshot"
 
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+
+_Arrange = Callable[[tuple[Any, ...]], tuple[list[Any], dict[str, Any]]]
+"""From the values of the inputs, by position, to the arguments of a call."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +80,13 @@ class Call:
         This is how a trace gets the inputs' own names and no others; the model stays the very object it was, so hooks,
         scopes and state are untouched. Yields copies of the inputs, ready to be passed.
         """
-        forward = _BoundForward if own_call(type(model)) is None else _NamedForward
-        with _attribute(model, "forward", forward(model.forward, self)), bound_call(model, self._from_positions):
+        hooked = private.has_hooks(model)
+        forward = _BoundForward if own_call(type(model)) is None and not hooked else _NamedForward
+        with (
+            _attribute(model, "forward", forward(model.forward, self)),
+            bound_call(model, self._from_positions),
+            _bound_before_hooks(model, self._from_positions) if hooked else contextlib.nullcontext(),
+        ):
             yield tuple(clone(dict(self.inputs)).values())
 
     def _from_positions(self, values: tuple[Any, ...]) -> tuple[list[Any], dict[str, Any]]:
@@ -144,9 +153,7 @@ def replaced_call(owner: type, replacement: Callable[..., Any]) -> Iterator[None
 
 
 @contextlib.contextmanager
-def bound_call(
-    model: torch.nn.Module, arrange: Callable[[tuple[Any, ...]], tuple[list[Any], dict[str, Any]]]
-) -> Iterator[None]:
+def bound_call(model: torch.nn.Module, arrange: _Arrange) -> Iterator[None]:
     """While open, a model with a ``__call__`` of its own is called with what ``arrange`` makes of the values that are passed.
 
     Such a model hands on to its forward what it likes, so that its arguments can be arranged only where it takes them. For
@@ -168,6 +175,25 @@ def bound_call(
 
     with contextlib.nullcontext() if owner is None else replaced_call(owner, arranged):
         yield
+
+
+@contextlib.contextmanager
+def _bound_before_hooks(model: torch.nn.Module, arrange: _Arrange) -> Iterator[None]:
+    """While open, hooks of the model see its arguments as the call gives them, some by name, as its forward does."""
+    if own_call(type(model)) is not None:
+        # Arranged where it is called, before any hook.
+        yield
+        return
+
+    def arranged(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        positional, keywords = arrange(args)
+        return tuple(positional), keywords
+
+    handle = model.register_forward_pre_hook(arranged, prepend=True, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def own_call(cls: type) -> type | None:

@@ -1,27 +1,33 @@
-"""What plain attributes of a model hold: containers, helper objects and tensors in them.
+"""What plain attributes of a model hold: containers, helper objects, and tensors, NumPy arrays and random generators in them.
 
 A container is read and put back by the methods of Python's own classes, past those that its class overrides: a dictionary
 whose ``__getattr__`` raises KeyError, or a list that forbids iteration, is a container like any other. Nothing is copied
-but the references.
+but the references, and the numbers of small arrays.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
+import functools
 import operator
-from collections.abc import Iterator
+import random
+import sys
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import torch
 
-__all__ = ["Contents", "is_empty", "parts", "same_objects"]
+__all__ = ["Contents", "Held", "held", "is_empty", "parts", "same_objects"]
 
 _BASES: tuple[Any, ...] = (collections.OrderedDict, dict, list, set, collections.deque)
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 _DEPTH = 3
 # Of a longer container the length alone is kept: what is put into it is seen, not what is exchanged in it.
 _MOST_ENTRIES = 20_000
+# A larger array is no scratch space but data, and every probe would compare it.
+_MOST_BYTES = 2**20
 
 
 class Contents:
@@ -83,6 +89,81 @@ class Contents:
             getattr(self._base, last)(self.container)
 
 
+class _Array:
+    """The numbers of one NumPy array as they are now."""
+
+    __slots__ = ("_array", "_bytes")
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self._bytes = array.tobytes()
+
+    def changed(self) -> bool:
+        """Whether it holds other numbers."""
+        return bool(self._array.tobytes() != self._bytes)
+
+    def restore(self) -> None:
+        if self.changed():
+            # One that was resized, or made read-only, stays as it is.
+            with contextlib.suppress(ValueError):
+                before = sys.modules["numpy"].frombuffer(self._bytes, self._array.dtype)
+                self._array[...] = before.reshape(self._array.shape)
+
+
+class _Generator:
+    """The state of one random generator; that numbers were drawn from it is no change of the model in itself."""
+
+    __slots__ = ("restore",)
+
+    def __init__(self, generator: Any) -> None:
+        try:
+            self.restore = _setting_back(generator)
+        except Exception:  # noqa: BLE001 - that of the operating system has no state, nor has many a class of a user's own
+            self.restore = lambda: None
+
+    def changed(self) -> bool:
+        return False
+
+
+def _setting_back(generator: Any) -> Callable[[], object]:
+    """What gives a generator of torch's, Python's or NumPy's the state that it has now."""
+    if isinstance(generator, random.Random):
+        return functools.partial(generator.setstate, generator.getstate())
+    if hasattr(generator, "get_state"):
+        return functools.partial(generator.set_state, generator.get_state())
+    bits = getattr(generator, "bit_generator", generator)
+    return functools.partial(setattr, bits, "state", bits.state)
+
+
+Held = Contents | _Array | _Generator
+
+
+def held(part: Any) -> Held:
+    """What a part other than a tensor holds now, to compare it with later and to put it back."""
+    if _base(part) is not None:
+        return Contents(part)
+    return _Generator(part) if issubclass(type(part), _generators()) else _Array(part)
+
+
+def _generators() -> tuple[type, ...]:
+    """The classes of random generators; NumPy's if it is loaded."""
+    numpy = sys.modules.get("numpy")
+    names = ("Generator", "BitGenerator", "RandomState") if numpy else ()
+    return (torch.Generator, random.Random, *(getattr(numpy.random, name) for name in names))  # type: ignore[union-attr]
+
+
+def _is_small_array(value: Any) -> bool:
+    """Whether a value is a NumPy array of numbers, or text, that a call may write into and that can be copied."""
+    numpy = sys.modules.get("numpy")
+    return (
+        numpy is not None
+        and issubclass(type(value), numpy.ndarray)
+        and value.flags.writeable
+        and not value.dtype.hasobject
+        and value.nbytes <= _MOST_BYTES
+    )
+
+
 def _base(value: Any) -> Any:
     """Which of Python's own containers a value is; None for anything else."""
     cls = type(value)
@@ -100,15 +181,16 @@ def same_objects(now: dict[str, Any], before: dict[str, Any]) -> bool:
 
 
 def parts(value: Any) -> Iterator[Any]:
-    """The tensors, containers and helper objects' attributes that an attribute holds: what a call may write into."""
+    """What an attribute holds and a call may write into: tensors, arrays, generators, containers, attributes of helpers."""
     if isinstance(value, _SCALARS):
         return
+    whole = (torch.Tensor, *_generators())
     waiting = collections.deque([(value, _DEPTH)])
     seen = 0
     while waiting and seen <= _MOST_ENTRIES:
         value, depth = waiting.popleft()
         base = _base(value)
-        if isinstance(value, torch.Tensor):
+        if issubclass(type(value), whole) or _is_small_array(value):
             yield value
         if base is not None and depth:
             yield value
@@ -130,7 +212,7 @@ def parts(value: Any) -> Iterator[Any]:
 def _attributes(value: Any) -> dict[str, Any] | None:
     """The attributes of a plain helper object, a cache or a config; None for anything that is more, or less, than that."""
     cls = type(value)
-    if issubclass(cls, (type, torch.nn.Module, torch.Tensor, ModuleType)) or callable(value):
+    if issubclass(cls, (type, torch.nn.Module, torch.Tensor, ModuleType)):
         return None
     if str(cls.__module__).partition(".")[0] in _WITHOUT_ATTRIBUTES:
         return None
@@ -141,4 +223,4 @@ def _attributes(value: Any) -> dict[str, Any] | None:
     return attributes if type(attributes) is dict else None
 
 
-_WITHOUT_ATTRIBUTES = ("builtins", "torch", "numpy", "threading", "_thread", "logging", "collections")
+_WITHOUT_ATTRIBUTES = ("builtins", "torch", "numpy", "threading", "_thread", "logging", "collections", "functools", "random")

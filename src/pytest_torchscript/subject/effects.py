@@ -82,6 +82,10 @@ def effects_of(model: torch.nn.Module) -> Iterator[list[CallEffects]]:
 
 
 def _is_statistic(model: torch.nn.Module, name: str) -> bool:
-    """Whether a buffer is what a module of torch's own keeps while it is trained: a running mean, a range, a direction."""
+    """Whether a buffer is what a module of torch's own keeps while it is trained: a running mean, a direction.
+
+    The ranges that quantisation observes are not: they follow the inputs in eval mode too, until the observer is switched off.
+    """
     owner = model.get_submodule(name.rpartition(".")[0])
-    return owner.training and type(owner).__module__.partition(".")[0] == "torch"
+    package = type(owner).__module__.split(".")
+    return owner.training and package[0] == "torch" and package[:2] != ["torch", "ao"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,9 @@ from .inputs import BATCH, Dims, is_binary, is_plain, mapped, mask_inverted
 __all__ = ["PADDED_AT_START", "FreshValues"]
 
 PADDED_AT_START = "padded at the start"
+
+_Variant = tuple[str, dict[str, Any]]
+"""A description and the inputs it describes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,7 @@ class FreshValues:
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     seed: int = 0
 
-    def variants(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def variants(self, inputs: Mapping[str, Any]) -> Iterator[_Variant]:
         """``(description, inputs)``: floats redrawn, negated, scaled; ints redrawn; other masks.
 
         Kinds vary one at a time, so that values the model refuses in one input do not hide another; the last varies all.
@@ -44,73 +47,63 @@ class FreshValues:
         ints = [path for path in plain if path not in floats and by_path[path].dtype != torch.bool]
         bools = [path for path in plain if by_path[path].dtype == torch.bool]
 
-        def redraw(tensor: torch.Tensor) -> torch.Tensor:
-            return _normal_like(tensor, generator)
-
-        def change(paths: list[str], how: Any) -> dict[str, Any]:
-            return mapped(inputs, lambda path, tensor: how(path, tensor) if path in paths else tensor.clone())
-
-        if floats:
-            yield "floats redrawn", change(floats, lambda _, tensor: redraw(tensor))
-            yield "floats redrawn again", change(floats, lambda _, tensor: redraw(tensor))
-            yield "floats negated", change(floats, lambda _, tensor: -tensor)
-            yield "floats shuffled", change(floats, lambda _, tensor: _shuffled(tensor, generator))
-            for factor in (0.1, 10.0, 1000.0):
-                yield f"floats scaled by {factor:g}", change(floats, lambda _, tensor, by=factor: tensor * by)
-            yield (
-                "floats made positive",
-                change(floats, lambda _, tensor: tensor.abs() if not tensor.is_complex() else -tensor),
-            )
-            yield "floats made zero", change(floats, lambda _, tensor: torch.zeros_like(tensor))
-        if ints:
-            yield "integers redrawn", change(ints, lambda path, tensor: self._drawn_integers(path, tensor, generator))
-            yield "integers redrawn again", change(ints, lambda path, tensor: self._drawn_integers(path, tensor, generator))
-            narrow = [path for path in ints if path not in self.ranges]
-            if narrow:
-                # Without a vocabulary the observed values are all there is to draw from, often one: eager says whether
-                # their neighbours are values too.
-                yield "integers raised by 1", change(narrow, lambda _, tensor: tensor + 1)
-                yield "integers lowered by 1", change(narrow, lambda _, tensor: tensor - 1)
-                yield "integers in the last row raised by 1", change(narrow, _last_raised)
-                yield "integers halved", change(narrow, lambda _, tensor: tensor // 2)
-            yield "integers shuffled", change(ints, lambda _, tensor: _shuffled(tensor, generator))
-            yield (
-                "integers all at their least",
-                change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[0])),
-            )
-            yield (
-                "integers all at their greatest",
-                change(ints, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[1] - 1)),
-            )
-        if bools:
-            yield "booleans inverted", change(bools, lambda _, tensor: ~tensor)
-            yield "booleans redrawn", change(bools, lambda _, tensor: _coin(tensor, generator))
-            yield "booleans all true", change(bools, lambda _, tensor: torch.ones_like(tensor))
-            yield "booleans all false", change(bools, lambda _, tensor: torch.zeros_like(tensor))
-        for mask_path in masks:
-            for name, mask in self._masks(mask_path, by_path[mask_path]):
-                yield (
-                    f"{'mask' if mask_path == self.mask else mask_path} {name}",
-                    mapped(
-                        inputs,
-                        lambda path, tensor, here=mask_path, mask=mask: mask if path == here else tensor.clone(),
-                    ),
-                )
+        yield from self._of_floats(inputs, floats, generator) if floats else ()
+        yield from self._of_integers(inputs, ints, generator) if ints else ()
+        yield from self._of_booleans(inputs, bools, generator) if bools else ()
+        for path in masks:
+            for name, mask in self._masks(path, by_path[path]):
+                label = f"{'mask' if path == self.mask else path} {name}"
+                yield label, _changed(inputs, [path], lambda _, tensor, mask=mask: mask)
         if len(floats) + len(ints) + len(bools) > 1:
-            everything = change(floats, lambda _, tensor: redraw(tensor))
-            yield (
-                "everything redrawn",
-                mapped(
-                    everything,
-                    lambda path, tensor: (
-                        self._drawn_integers(path, tensor, generator)
-                        if path in ints
-                        else _coin(tensor, generator)
-                        if path in bools
-                        else tensor
-                    ),
-                ),
+            everything = _changed(inputs, floats, lambda _, tensor: _normal_like(tensor, generator))
+
+            def other(path: str, tensor: torch.Tensor) -> torch.Tensor:
+                return self._drawn_integers(path, tensor, generator) if path in ints else _coin(tensor, generator)
+
+            yield "everything redrawn", _changed(everything, [*ints, *bools], other)
+
+    def _of_floats(self, inputs: Mapping[str, Any], paths: list[str], generator: torch.Generator) -> Iterator[_Variant]:
+        def change(how: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+            return _changed(inputs, paths, lambda _, tensor: how(tensor))
+
+        yield "floats redrawn", change(lambda tensor: _normal_like(tensor, generator))
+        yield "floats redrawn again", change(lambda tensor: _normal_like(tensor, generator))
+        yield "floats negated", change(lambda tensor: -tensor)
+        yield "floats shuffled", change(lambda tensor: _shuffled(tensor, generator))
+        for factor in (0.1, 10.0, 1000.0):
+            yield f"floats scaled by {factor:g}", change(lambda tensor, by=factor: tensor * by)  # type: ignore[misc]
+        yield "floats made positive", change(lambda tensor: tensor.abs() if not tensor.is_complex() else -tensor)
+        yield "floats made zero", change(torch.zeros_like)
+
+    def _of_integers(self, inputs: Mapping[str, Any], paths: list[str], generator: torch.Generator) -> Iterator[_Variant]:
+        def drawn(path: str, tensor: torch.Tensor) -> torch.Tensor:
+            return self._drawn_integers(path, tensor, generator)
+
+        def bound(which: int, less: int) -> dict[str, Any]:
+            return _changed(
+                inputs, paths, lambda path, tensor: torch.full_like(tensor, self.range_of(path, tensor)[which] - less)
             )
+
+        yield "integers redrawn", _changed(inputs, paths, drawn)
+        yield "integers redrawn again", _changed(inputs, paths, drawn)
+        narrow = [path for path in paths if path not in self.ranges]
+        if narrow:
+            # Without a vocabulary the observed values are all there is to draw from, often one: eager says whether
+            # their neighbours are values too.
+            yield "integers raised by 1", _changed(inputs, narrow, lambda _, tensor: tensor + 1)
+            yield "integers lowered by 1", _changed(inputs, narrow, lambda _, tensor: tensor - 1)
+            yield "integers in the last row raised by 1", _changed(inputs, narrow, _last_raised)
+            yield "integers halved", _changed(inputs, narrow, lambda _, tensor: tensor // 2)
+        yield "integers shuffled", _changed(inputs, paths, lambda _, tensor: _shuffled(tensor, generator))
+        yield "integers all at their least", bound(0, 0)
+        yield "integers all at their greatest", bound(1, 1)
+
+    @staticmethod
+    def _of_booleans(inputs: Mapping[str, Any], paths: list[str], generator: torch.Generator) -> Iterator[_Variant]:
+        yield "booleans inverted", _changed(inputs, paths, lambda _, tensor: ~tensor)
+        yield "booleans redrawn", _changed(inputs, paths, lambda _, tensor: _coin(tensor, generator))
+        yield "booleans all true", _changed(inputs, paths, lambda _, tensor: torch.ones_like(tensor))
+        yield "booleans all false", _changed(inputs, paths, lambda _, tensor: torch.zeros_like(tensor))
 
     def mask_paths(self, by_path: Mapping[str, torch.Tensor]) -> list[str]:
         """The padding mask, and every other input that is a mask by name and by content: random bits would be no mask."""
@@ -136,7 +129,7 @@ class FreshValues:
     def integers(self, path: str, tensor: torch.Tensor, way: str, generator: torch.Generator) -> torch.Tensor:
         """An integer input changed in one way: redrawn, shuffled, least, greatest, or beside the observed values."""
         low, high = self.range_of(path, tensor)
-        if way in ("raised by 1", "lowered by 1", "last raised by 1", "halved") and path in self.ranges:
+        if way not in ("redrawn", "shuffled", "least", "greatest") and path in self.ranges:
             # The vocabulary is known: within it values are redrawn, beyond it eager refuses them.
             return tensor.clone()
         changed = {
@@ -147,7 +140,10 @@ class FreshValues:
             "raised by 1": lambda: tensor + 1,
             "lowered by 1": lambda: tensor - 1,
             "last raised by 1": lambda: _last_raised(path, tensor),
+            "first raised by 1": lambda: _first_raised(tensor),
             "halved": lambda: tensor // 2,
+            "raised by turns": lambda: tensor + _ramp(tensor) % 2,
+            "raised in the second half": lambda: tensor + 2 * _ramp(tensor) // max(tensor.numel(), 1),
         }[way]()
         return changed.to(tensor.dtype)
 
@@ -170,13 +166,14 @@ class FreshValues:
             lambda path, tensor: tensor + offset if tensor.is_floating_point() and path != self.mask else tensor.clone(),
         )
 
-    def holding(self, inputs: Mapping[str, Any], number: int, place: str) -> dict[str, Any]:
-        """``number`` at one place of every row of the integer inputs, or everywhere, where an input may hold it."""
+    def holding(self, inputs: Mapping[str, Any], number: int, place: str, only: str | None = None) -> dict[str, Any]:
+        """``number`` at one place of every row of the integer inputs, or of ``only`` one, where an input may hold it."""
 
         def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
             tensor = tensor.clone()
             low, high = self.range_of(path, tensor)
-            if self._is_plain_integer(path, tensor) and tensor.ndim and tensor.numel() and low <= number < high:
+            wanted = only in (None, path) and self.is_plain_integer(path, tensor)
+            if wanted and tensor.ndim and tensor.numel() and (path not in self.ranges or low <= number < high):
                 index: Any = {"first": 0, "last": -1, "middle": tensor.shape[-1] // 2, "every": slice(None)}[place]
                 tensor[..., index] = number
             return tensor
@@ -188,22 +185,25 @@ class FreshValues:
 
         def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
             low, high = self.range_of(path, tensor)
-            if not self._is_plain_integer(path, tensor) or high - low < 2:
+            if not self.is_plain_integer(path, tensor) or high - low < 2:
                 return tensor.clone()
             other = number + 1 if number + 1 < high else number - 1
             return torch.where(tensor == number, torch.full_like(tensor, other), tensor)
 
         return mapped(inputs, change)
 
-    def _is_plain_integer(self, path: str, tensor: torch.Tensor) -> bool:
+    def is_plain_integer(self, path: str, tensor: torch.Tensor) -> bool:
+        """Whether an input holds integers that are no mask."""
         return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool or path == self.mask)
 
-    def scaled(self, inputs: Mapping[str, Any], factor: float) -> dict[str, Any]:
-        """The inputs with every float tensor but the mask multiplied by ``factor``."""
-        return mapped(
-            inputs,
-            lambda path, tensor: tensor * factor if tensor.is_floating_point() and path != self.mask else tensor.clone(),
-        )
+    def scaled(self, inputs: Mapping[str, Any], factor: float, only: str | None = None) -> dict[str, Any]:
+        """The inputs with every float tensor but the mask multiplied by ``factor``, or ``only`` one of them."""
+
+        def change(path: str, tensor: torch.Tensor) -> torch.Tensor:
+            wanted = only in (None, path) and tensor.is_floating_point() and path != self.mask
+            return tensor * factor if wanted else tensor.clone()
+
+        return mapped(inputs, change)
 
     def redrawn(self, inputs: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """Every input but masks redrawn."""
@@ -234,6 +234,11 @@ class FreshValues:
         return drawn.to(dtype=tensor.dtype, device=tensor.device)
 
 
+def _changed(inputs: Mapping[str, Any], paths: Collection[str], how: Callable[..., torch.Tensor]) -> dict[str, Any]:
+    """The inputs with the tensors at ``paths`` replaced by ``how(path, tensor)``, the others copied."""
+    return mapped(inputs, lambda path, tensor: how(path, tensor) if path in paths else tensor.clone())
+
+
 def _normal_like(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Normal values with the observed mean and spread, at least a spread of a hundredth."""
     if not tensor.numel():
@@ -259,6 +264,17 @@ def _last_raised(_: str, tensor: torch.Tensor) -> torch.Tensor:
     if raised.ndim:
         raised[-1] += 1
     return raised
+
+
+def _first_raised(tensor: torch.Tensor) -> torch.Tensor:
+    raised = tensor.clone()
+    if raised.ndim:
+        raised[0] += 1
+    return raised
+
+
+def _ramp(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.arange(tensor.numel(), device=tensor.device).reshape(tensor.shape)
 
 
 def _coin(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -42,18 +42,16 @@ def dependence(
 ) -> Dependence | None:
     """The first of the ``others`` that is answered otherwise after a call on ``first``, because of what that call keeps.
 
-    ``run`` calls the model and leaves its state as it is. What every call makes anew is kept by none, and a table that is
-    built in the first call, whatever the values of that, gives the same answers.
+    ``run`` calls the model and leaves its state as it is. A map that nobody reads, or a table that is built in the first
+    call, whatever the values of that, gives the same answers.
     """
     with effects.undone() as before:
         try:
-            names = _kept(before, effects, run, first)
+            kept, anew = _written(before, effects, run, first)
         except Exception as error:  # noqa: BLE001 - accepted after the observed call, refused without it
             return Dependence(label="the observed input", names=effects.attributes or effects.buffers, alone=None, error=error)
-        if not names:
-            return None
-        for label, inputs in others:
-            found = _compared(effects, run, first, label, inputs, differ, names)
+        for label, inputs in others if kept or anew else ():
+            found = _compared(effects, run, first, label, inputs, differ, kept, anew)
             if found is not None:
                 return found
     return None
@@ -71,15 +69,16 @@ def overwritten(effects: CallEffects, run: _Run, first: Mapping[str, Any], other
     return []
 
 
-def _kept(before: ModelState, effects: CallEffects, run: _Run, first: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the first call of a model writes, also in eval mode, and the second does not make anew."""
+def _written(before: ModelState, effects: CallEffects, run: _Run, first: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What the first call of a model writes, also in eval mode: what the second leaves as it is, and what it makes anew."""
     run(first)
     held = {name: before.held(name) for name in (*effects.attributes, *effects.buffers) if before.differs(name)}
     if held:
         run(first)
-    kept = [name for name, value in held.items() if before.held(name) is value]
     # What is kept comes before the flags that say that something is.
-    return tuple(sorted(kept, key=lambda name: _is_flag(held[name])))
+    names = sorted(held, key=lambda name: _is_flag(held[name]))
+    kept = [name for name in names if before.held(name) is held[name]]
+    return kept, [name for name in names if name not in kept]
 
 
 def _is_flag(value: Any) -> bool:
@@ -93,7 +92,8 @@ def _compared(
     label: str,
     inputs: Mapping[str, Any],
     differ: Callable[[Any, Any], bool],
-    names: tuple[str, ...],
+    kept: list[str],
+    anew: list[str],
 ) -> Dependence | None:
     def after(*earlier: Mapping[str, Any], without: str | None = None) -> Any:
         effects.undo()
@@ -122,7 +122,8 @@ def _compared(
         except Exception:  # noqa: BLE001 - the model is not one without this name alone
             return False
 
-    culprit = next(
-        (name for name in names if len(names) > 1 and not _is_flag(effects.before.held(name)) and explains(name)), None
-    )
-    return Dependence(label=label, names=names if culprit is None else (culprit,), alone=alone, later=later, error=error)
+    # A counter, or the last input, is asked last: as often as not it is something that nobody reads.
+    names = [*kept, *anew]
+    told = next((name for name in names if len(names) > 1 and not _is_flag(effects.before.held(name)) and explains(name)), None)
+    carriers = (kept or anew) if told is None else [told]
+    return Dependence(label=label, names=tuple(carriers), alone=alone, later=later, error=error)

@@ -22,6 +22,7 @@ __all__ = [
     "has_axes",
     "infer_dims",
     "is_binary",
+    "is_cache",
     "is_plain",
     "mapped",
     "mask_inverted",
@@ -43,6 +44,9 @@ _SEQ_INPUTS = re.compile(
 )
 _IMAGE_INPUTS = re.compile(r"pixel_values|pixel_mask|images?")
 _DECODER = "decoder_"
+# What a model keeps from step to step: (batch, past, width), or (batch, heads, past, width).
+# Transformers gives images as pixel_values and sound as input_values.
+_CACHE = re.compile(r"past|cache|memory|(^|(?<!pixel)(?<!input)_)(key|value)s?($|_|\d|\[)")
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,11 @@ def declared_dims(inputs: Mapping[str, Any], declared: Mapping[str, Mapping[int,
             if not -tensor.ndim <= axis < tensor.ndim:
                 raise SubjectError(f"dims[{path!r}] names axis {axis}, but {path!r} has shape {tuple(tensor.shape)}")
             size = tensor.shape[axis]
+            if not size:
+                raise SubjectError(
+                    f"dims[{path!r}] names axis {axis}, which is empty in the shape {tuple(tensor.shape)}: it has no entry "
+                    "that could be repeated; give at least one, or leave the axis out of dims"
+                )
             first, known = sizes.setdefault(dim, (path, size))
             if known != size:
                 raise SubjectError(f"dims calls two sizes {dim!r}: {known} in {first!r}, {size} in {path!r}")
@@ -98,12 +107,11 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
     """
     by_path = {path: tensor for path, tensor in tensors(inputs) if has_axes(tensor)}
     axes: dict[str, dict[int, str]] = {path: {} for path in by_path}
-    first = next((tensor for tensor in by_path.values() if tensor.ndim >= 2), None)
-    if first is None:
-        first = next((tensor for tensor in by_path.values() if tensor.ndim), None)
-    if first is None:
+    # An axis of no entries has none that could be repeated.
+    lengths = [(tensor.shape[0], tensor.ndim) for tensor in by_path.values() if tensor.ndim and tensor.shape[0]]
+    if not lengths:
         return Dims()
-    batch = first.shape[0]
+    batch = next((length for length, axes_there in lengths if axes_there >= 2), lengths[0][0])
     for path, tensor in by_path.items():
         if tensor.ndim and tensor.shape[0] == batch:
             axes[path][0] = BATCH
@@ -123,6 +131,11 @@ def infer_dims(inputs: Mapping[str, Any], *, seq_asked: bool = False) -> Dims:
 
 
 _WITH_AXES = (torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+
+
+def is_cache(path: str) -> bool:
+    """Whether an input is, by its name, what a model keeps from step to step."""
+    return bool(_CACHE.search(path))
 
 
 def has_axes(tensor: torch.Tensor) -> bool:
@@ -158,7 +171,7 @@ def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool,
             continue
         if signals and tensor.ndim == 2 and tensor.is_floating_point() and "mask" not in path and tensor.shape[1] > 1:
             axes.setdefault(path, {}).setdefault(1, TIME)
-        image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path
+        image = tensor.ndim in (4, 5) and tensor.is_floating_point() and "mask" not in path and not is_cache(path)
         if not image or not (convolves or tensor.shape[1] <= 4) or min(tensor.shape[-2:]) < 2:
             continue
         named = axes.setdefault(path, {})
@@ -166,12 +179,18 @@ def with_guessed_axes(inputs: Mapping[str, Any], dims: Dims, *, convolves: bool,
             named.setdefault(axis, dim)
         if tensor.ndim == 5 and tensor.shape[2] > 1:
             named.setdefault(2, DEPTH)
-    sizes: dict[str, set[int]] = {}
+    return _apart(inputs, Dims(axes))
+
+
+def _apart(inputs: Mapping[str, Any], dims: Dims) -> Dims:
+    """The dims with a name of its own for each input in which one has another size: two images may differ."""
+    known: dict[str, int] = {}
+    axes: dict[str, dict[int, str]] = {}
     for path, tensor in tensors(inputs):
-        for axis, dim in axes.get(path, {}).items():
-            sizes.setdefault(dim, set()).add(tensor.shape[axis])
-    # Two images of different sizes do not vary together.
-    return Dims({path: {a: d for a, d in named.items() if len(sizes[d]) == 1} for path, named in axes.items()})
+        for axis, dim in dims.axes.get(path, {}).items():
+            same = known.setdefault(dim, tensor.shape[axis]) == tensor.shape[axis]
+            axes.setdefault(path, {})[axis] = dim if same else f"{dim} of {path}"
+    return Dims(axes)
 
 
 def _along_sequence(path: str, tensor: torch.Tensor, axis: int) -> bool:
@@ -202,7 +221,9 @@ def _sequence_lead(members: Mapping[str, torch.Tensor], *, seq_asked: bool) -> s
     """The input whose axis 1 is the sequence; the one the others are measured by."""
 
     def pick(test: Any) -> str | None:
-        return next((path for path, tensor in members.items() if tensor.ndim >= 2 and test(path, tensor)), None)
+        return next(
+            (path for path, tensor in members.items() if tensor.ndim >= 2 and tensor.shape[1] and test(path, tensor)), None
+        )
 
     def integral(tensor: torch.Tensor) -> bool:
         return not tensor.is_floating_point() and not tensor.is_complex()

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ..errors import SubjectError
+from ..nested import leaves
 from ..tracing import private
 from .call import Call, bind, own_call, replaced_call, snapshot
 from .effects import CallEffects, effects_of
@@ -19,8 +21,10 @@ from .surroundings import Surroundings
 
 __all__ = ["ObservedCall", "Observer", "signature_of"]
 
-_HELPERS_OF_TORCH = {"ObserverBase", "FakeQuantizeBase"}
+_HELPERS_OF_TORCH = frozenset({"ObserverBase", "FakeQuantizeBase"})
 """Base classes of torch that watch a tensor for quantisation: they are called beside the model, and are none."""
+_WITHOUT_VALUES = {"FakeTensor", "FunctionalTensor"}
+"""Tensors of torch's compiler; to ask one for a value is noted by what traces with it."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class ObservedCall:
     """The first call of a model: the module itself, and copies of the arguments as they were given.
 
     ``surroundings`` are the settings of the process round the call, ``effects`` what it did to the model, if anything.
+    Of a call that is not ``readable``, because its inputs hold no values of their own, the arguments are left out.
     """
 
     model: torch.nn.Module
@@ -35,13 +40,19 @@ class ObservedCall:
     kwargs: dict[str, Any]
     surroundings: Surroundings | None = None
     effects: CallEffects | None = None
+    readable: bool = True
 
     def bound_to(self, model: torch.nn.Module) -> Call:
         """The call as one of ``model``, this one or another of its kind; only this one has the effects.
 
         Raises:
-            SubjectError: the arguments do not fit the model.
+            SubjectError: the arguments do not fit the model, or hold no values.
         """
+        if not self.readable:
+            raise SubjectError(
+                f"the test calls {type(model).__name__} only inside a transform such as torch.func.vmap, or with fake tensors, "
+                "whose values cannot be read: give inputs=, or call the model once outside"
+            )
         effects = self.effects if model is self.model else None
         return replace(bind(model, self.args, self.kwargs), surroundings=self.surroundings, effects=effects)
 
@@ -149,11 +160,13 @@ class Observer:
             self.bypassed[type(whole)] = None
             wanted = False
         if not wanted or _known(module, self._seen) or private.is_tracing():
-            self._local.depth = depth + 1
-            try:
-                return call(*args, **kwargs)
-            finally:
-                self._local.depth = depth
+            return self._unseen(call, args, kwargs)
+        if not _readable(args, kwargs):
+            result = self._unseen(call, args, kwargs)
+            # What a transform gives its function means something inside of it, and nothing afterwards: it is not kept.
+            if all(signature_of(seen.model) != signature_of(module) for seen in self.calls):
+                self.calls.append(ObservedCall(module, (), {}, readable=False))
+            return result
         # As given: the call may write into its arguments. That it was accepted, and by what model (a lazy one takes its
         # shape in its first call), is known only afterwards.
         given = snapshot(args), snapshot(kwargs)
@@ -166,8 +179,44 @@ class Observer:
         key = signature_of(module)
         if key not in self._seen:
             self._seen.add(key)
-            self.calls.append(ObservedCall(module, *given, Surroundings.now(), *effects))
+            # A call with values takes the place of one without.
+            self.calls[:] = [seen for seen in self.calls if seen.readable or signature_of(seen.model) != key]
+            self.calls.append(ObservedCall(module, *given, Surroundings.now(), next(iter(effects), None)))
         return result
+
+    def _unseen(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Make a call, and take none that it makes for an outermost one."""
+        depth = getattr(self._local, "depth", 0)
+        self._local.depth = depth + 1
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self._local.depth = depth
+
+
+def _readable(*arguments: Any) -> bool:
+    """Whether the tensors among the arguments hold values: those of vmap and fake ones do not."""
+    try:
+        given = [leaf for _, leaf in leaves(arguments) if isinstance(leaf, torch.Tensor)]
+    except Exception:  # noqa: BLE001 - a container that cannot be looked into
+        return True
+    return all(map(_has_values, given))
+
+
+def _has_values(tensor: torch.Tensor) -> bool:
+    if type(tensor).__name__ in _WITHOUT_VALUES:
+        return False
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_nested or not tensor.numel():
+        return True
+    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
+        # To read one would break the graph that the test is capturing.
+        return True
+    try:
+        tensor.detach()[(0,) * tensor.ndim].item()
+    except RuntimeError as error:
+        # Other kinds of tensors have no numbers in Python, and are copied all the same.
+        return "vmap" not in str(error)
+    return True
 
 
 def _bypassed() -> torch.nn.Module | None:

@@ -14,7 +14,7 @@ import torch
 
 from ..nested import identical
 from ..tracing import private
-from .contents import Contents, is_empty, parts, same_objects
+from .contents import Contents, Held, held, is_empty, parts, same_objects
 
 __all__ = ["ModelState", "isolated"]
 
@@ -37,12 +37,13 @@ class _Saved:
         self._fingerprint = None if copied or tensor.is_meta else _fingerprint(tensor)
         self._content = None if tensor.is_meta or self._fingerprint is not None else tensor.detach().clone()
 
-    def changed(self) -> bool:
-        """Whether the content is another."""
+    def changed(self, now: torch.Tensor | None = None) -> bool:
+        """Whether the content is another, or that of the tensor that is there ``now`` in its place."""
+        tensor = self.tensor if now is None else now
         if self._fingerprint is not None:
-            now = _fingerprint(self.tensor)
-            return now is None or not identical(now, self._fingerprint)
-        return self._content is not None and not identical(self.tensor, self._content)
+            fingerprint = _fingerprint(tensor)
+            return fingerprint is None or not identical(fingerprint, self._fingerprint)
+        return self._content is not None and not identical(tensor, self._content)
 
     def restore(self) -> None:
         """Put the content back, in place. Of a tensor without a copy only memory that was exchanged can be put back."""
@@ -91,10 +92,9 @@ class ModelState:
         self.model = model
         self.lost: tuple[str, ...] = ()
         self._dicts: dict[str, tuple[torch.nn.Module, dict[str, Any]]] = {}
-        self._contents: dict[int, Contents] = {}
+        self._contents: dict[int, Held] = {}
         self._loose: dict[int, _Saved] = {}
-        self._held: dict[tuple[str, str], list[Contents | _Saved]] = {}
-        self._generators: list[tuple[torch.Generator, torch.Tensor]] = []
+        self._held: dict[tuple[str, str], list[Held | _Saved]] = {}
         copies = _to_copy(model, copied) | set(written)
         self._parameters = [_Saved(name, tensor, copied=name in copies) for name, tensor in model.named_parameters()]
         self._buffers = [_Saved(name, buffer) for name, buffer in model.named_buffers()]
@@ -112,37 +112,47 @@ class ModelState:
 
     def _note(self, prefix: str, name: str, value: Any, registered: set[int]) -> None:
         """Note what one attribute holds; of torch's registries the entries alone, for those are noted elsewhere."""
-        if isinstance(value, torch.Generator):
-            self._generators.append((value, value.get_state()))
-        held: list[Contents | _Saved] = []
+        noted: list[Held | _Saved] = []
         for part in (value,) if name in private.REGISTRIES or is_empty(value) else parts(value):
             if not isinstance(part, torch.Tensor):
-                held.append(self._contents.setdefault(id(part), Contents(part)))
+                noted.append(self._contents.setdefault(id(part), held(part)))
             elif id(part) not in registered:
                 if id(part) not in self._loose:
                     self._loose[id(part)] = _Saved(_joined(prefix, name), part)
-                held.append(self._loose[id(part)])
-        if held:
-            self._held[prefix, name] = held
+                noted.append(self._loose[id(part)])
+        if noted:
+            self._held[prefix, name] = noted
 
     def changed_parameters(self) -> list[str]:
-        """Names of the parameters whose values are no longer the saved ones."""
-        return [saved.name for saved in self._parameters if saved.changed()]
+        """Names of the parameters whose values are no longer the saved ones, written in place or put in their place."""
+        return [*(saved.name for saved in self._parameters if saved.changed()), *self._replaced()]
+
+    def _replaced(self) -> list[str]:
+        """Names of the parameters in whose place a call has put others, with other values."""
+        saved = {id(saved.tensor): saved for saved in self._parameters}
+        return [
+            _joined(prefix, name)
+            for prefix, (module, _) in self._dicts.items()
+            for name, before in self._registered(prefix, private.PARAMETERS).items()
+            for now in (vars(module)[private.PARAMETERS].get(name),)
+            if not (now is before or now is None or before is None) and saved[id(before)].changed(now)
+        ]
 
     def changed_buffers(self) -> list[str]:
         """Names of the buffers whose values are no longer the saved ones, or which came or went."""
         changed = [saved.name for saved in self._buffers if saved.changed()]
         for prefix, (module, _) in self._dicts.items():
-            before = self._registered(prefix)
+            before = self._registered(prefix, private.BUFFERS)
             for name in {**before, **private.buffers_of(module)}:
                 full = _joined(prefix, name)
                 if private.buffers_of(module).get(name, self) is not before.get(name, self) and full not in changed:
                     changed.append(full)
         return changed
 
-    def _registered(self, prefix: str) -> dict[str, Any]:
-        """The buffers that a module had."""
-        return self._contents[id(self._dicts[prefix][1][private.BUFFERS])].mapping()
+    def _registered(self, prefix: str, registry: str) -> dict[str, Any]:
+        """The parameters or buffers that a module had."""
+        contents = self._contents[id(self._dicts[prefix][1][registry])]
+        return contents.mapping() if isinstance(contents, Contents) else {}
 
     def changed_attributes(self) -> list[str]:
         """Names of the plain attributes that are other objects, or containers and tensors with other content."""
@@ -164,18 +174,20 @@ class ModelState:
         for saved in (*self._parameters, *self._buffers):
             if saved.name == name and saved.changed():
                 return True
+        if name in self._replaced():
+            return True
         prefix, _, attribute = name.rpartition(".")
         if prefix not in self._dicts:
             return False
         module, before = self._dicts[prefix]
         if attribute in before or attribute in module.__dict__:
             return self._attribute_differs(prefix, attribute)
-        return private.buffers_of(module).get(attribute) is not self._registered(prefix).get(attribute)
+        return private.buffers_of(module).get(attribute) is not self._registered(prefix, private.BUFFERS).get(attribute)
 
     def written(self, name: str) -> bool:
-        """Whether a parameter holds other values, or was written by an operation that moves its version counter."""
-        saved = next(saved for saved in self._parameters if saved.name == name)
-        return private.version_of(saved.tensor) != saved.version or saved.changed()
+        """Whether a parameter has other values, or was written by an operation that moves its version counter."""
+        written = (saved for saved in self._parameters if saved.name == name)
+        return any(private.version_of(saved.tensor) != saved.version for saved in written) or self.differs(name)
 
     def held(self, name: str) -> Any:
         """The object that is a buffer or a plain attribute now; None where there is none."""
@@ -189,7 +201,7 @@ class ModelState:
         module, before = self._dicts[prefix]
         registry, values = module.__dict__, before
         if attribute not in before and attribute not in registry:
-            registry, values = private.buffers_of(module), self._registered(prefix)
+            registry, values = private.buffers_of(module), self._registered(prefix, private.BUFFERS)
         if attribute in values:
             registry[attribute] = values[attribute]
         else:
@@ -210,8 +222,6 @@ class ModelState:
                 now.update(before)
         for contents in self._contents.values():
             contents.restore()
-        for generator, drawn in self._generators:
-            generator.set_state(drawn)
         for saved in (*(self._parameters if parameters else ()), *self._buffers, *self._loose.values()):
             self._restore(saved, thorough=thorough or self._writes_past_counters)
 

@@ -26,7 +26,7 @@ __all__ = [
 
 # AWS names no single figure: its testing helper takes 1e-5, optimum-neuron 1e-3 for the BERT family, and auto-casting to
 # bfloat16 needs 1e-2.
-_NEURON_TOLERANCE = {
+_NEURON_TOLERANCE: Mapping[str, Tolerance] = {
     "float32": Tolerance(rtol=1e-3, atol=1e-3),
     "bfloat16": Tolerance(rtol=1e-2, atol=1e-2),
     "float16": Tolerance(rtol=1e-2, atol=1e-2),
@@ -151,5 +151,5 @@ def pytest_torchscript_targets() -> Sequence[Target]:
 
 
 def built_in() -> Targets:
-    """The built-in targets for whoever judges a model without pytest."""
+    """The built-in targets, for a program that judges models without pytest."""
     return Targets(by_name={target.name: target for target in _BUILT_IN})

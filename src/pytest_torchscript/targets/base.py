@@ -1,7 +1,7 @@
-"""What a deployment target is. Standard library only: a target is declared in every run and used in few.
+"""What a deployment target is. Standard library only: a target is declared in every run, and used in few.
 
-A target gives a name and, as far as it can, three things: :meth:`Target.build` makes what is deployed, :meth:`Target.run`
-runs that on inputs, and :attr:`Target.rules` are looked at where building is impossible. The gate decides what is called,
+A target has a name and up to three things: :meth:`Target.build` makes what is deployed, :meth:`Target.run` runs that on
+inputs, and :attr:`Target.rules` are checked where it cannot be built. The gate decides what is called,
 bounds it in time, compares outputs leaf by leaf and words the result.
 """
 
@@ -32,7 +32,7 @@ class Missing(GateError):
 
 
 class NotJudged(GateError):
-    """Raised by a rule that has nothing to look at, with the reason ("the model has no mask"): it is then not "ok"."""
+    """Raised by a rule that does not apply, with the reason ("the model has no mask"): reports then say "not judged"."""
 
 
 class Unsupported(GateError):
@@ -79,7 +79,7 @@ class Rule:
 class Target:
     """A deployment target. Subclass it, give it a name, and return an instance from ``pytest_torchscript_targets``.
 
-    An instance lives as long as the test session; what one call keeps on it, the next one finds.
+    An instance lives as long as the test session, so what one call stores on it is there in the next.
     """
 
     name: ClassVar[str]

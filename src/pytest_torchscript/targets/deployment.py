@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from ..cell import Cell
     from ..checks import Evidence
     from ..nested import Mismatch
+    from ..spec import Tolerance
     from ..subject.inputs import Dims
     from ..tracing.graph import Graph
     from ..tracing.trace import Diagnostic
-    from .base import Target
 
 __all__ = ["Deployment"]
 
@@ -28,7 +28,7 @@ _MOST_FRESH = 3
 
 
 class Deployment:
-    """One cell, as a target sees it.
+    """What a target can ask and try of one cell.
 
     ``notes`` are findings that a passing check shows, ``failures`` such as fail it (``TargetFailure``); ``metrics`` goes
     into the JSON report as it is. ``directory`` is empty at first and removed after the check.
@@ -39,7 +39,7 @@ class Deployment:
         cell: Cell,
         evidence: Evidence,
         results: Mapping[str, CheckResult],
-        target: Target,
+        tolerance: Mapping[str, Tolerance],
         *,
         directory: Path,
         timeout: float,
@@ -49,10 +49,10 @@ class Deployment:
         self._cell = cell
         self._evidence = evidence
         self._results = dict(results)
-        self._target = target
+        self._tolerance = tolerance
         self.directory = directory
         self.timeout = timeout
-        # Copies: what a target does to its inputs reaches nobody else.
+        # Copies, so that a target which writes into them changes nothing else.
         self._inputs: Mapping[str, Any] = clone(dict(cell.inputs))
         self._expected = clone(evidence.expected)
         self.notes: list[Finding] = []
@@ -183,7 +183,7 @@ class Deployment:
         return probe(self._cell, self._evidence.program, inputs).kind == "equal"
 
     def variants(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """``(description, inputs)`` of the traced shape with other values, whatever the model or its trace makes of them.
+        """``(description, inputs)`` of the traced shape with other values, which the model or its trace may refuse.
 
         Integers stay within the vocabulary where that is known; masks pad as the observed one does.
         """
@@ -199,7 +199,7 @@ class Deployment:
         return self._cell.fresh.redrawn(inputs, seed=sum(sizes.values()))
 
     def eager(self, inputs: Mapping[str, Any]) -> Any:
-        """The model's own outputs; whatever it raises passes through. Its state is put back."""
+        """The model's own outputs; its exceptions are not caught. Its state is put back."""
         return self._cell.eager(inputs)
 
     def traced(self, inputs: Mapping[str, Any]) -> Any:
@@ -208,7 +208,7 @@ class Deployment:
 
     def compare(self, actual: Any, expected: Any) -> list[Mismatch]:
         """The leaves in which two outputs differ, by the target's tolerance or the marker's; see ``nested``."""
-        return self._cell.compare(actual, expected, widened=self._target.tolerance)
+        return self._cell.compare(actual, expected, widened=self._tolerance)
 
     def restore(self) -> None:
         """Put the model's state back after calls of its own forward."""
@@ -248,4 +248,6 @@ class Deployment:
 
     def line_of(self, node: Any) -> source.Line | None:
         """The user's or library's line of a node of a TorchScript graph."""
-        return source.innermost(source.parse_stack(node.sourceRange()))
+        from ..tracing.program import line_of
+
+        return line_of(node)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +50,7 @@ _item = torch.Tensor.item
 """As it is while nothing is watched: a constant that is read here is no conversion of the model's."""
 
 # The methods by which Python takes a value out of a tensor, and what comes out.
-METHODS = {
+METHODS: Mapping[str, str] = {
     "__bool__": "bool",
     "__int__": "int",
     "__float__": "float",
@@ -142,9 +142,9 @@ def _is_weight(tensor: torch.Tensor) -> bool:
     return tensor.requires_grad and tensor.is_leaf
 
 
-_COMPARISONS = {"aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne"}
-_DIVISIONS = {"aten::remainder", "aten::fmod", "aten::floor_divide", "aten::div", "aten::mul"}
-_SIZES = {"aten::size", "aten::numel"}
+_COMPARISONS = frozenset({"aten::gt", "aten::ge", "aten::lt", "aten::le", "aten::eq", "aten::ne"})
+_DIVISIONS = frozenset({"aten::remainder", "aten::fmod", "aten::floor_divide", "aten::div", "aten::mul"})
+_SIZES = frozenset({"aten::size", "aten::numel"})
 _MOST_VALUES = 200
 """Values of a graph that are looked at for the origin of one."""
 

@@ -55,5 +55,5 @@ def _noting(method: Callable[..., Any], found: Decisions) -> Callable[..., Any]:
 
 
 def same_way(known: Decisions, other: Decisions) -> bool:
-    """Whether every decision of ``other`` was taken at its line in ``known`` too, with the same value."""
-    return set(other) <= set(known)
+    """Whether the same decisions were taken at the same lines, in the same order and with the same values."""
+    return known == other

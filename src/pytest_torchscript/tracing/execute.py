@@ -1,11 +1,10 @@
-"""Running a traced program, saving and loading it, and keeping torch's registries from growing."""
+"""Running a traced program, and running a function in a thread of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
 import ctypes
-import io
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ import torch
 from ..nested import clone, map_tensors
 from . import private
 
-__all__ = ["StillRunning", "detached", "in_own_thread", "round_trip", "run"]
+__all__ = ["StillRunning", "detached", "in_own_thread", "run"]
 
 
 def detached(value: Any) -> Any:
@@ -103,11 +102,3 @@ def run(module: Any, inputs: Mapping[str, Any], *, profiled: bool = False, autoc
         for kind in () if autocast else ("cpu", "cuda"):
             stack.enter_context(torch.autocast(kind, enabled=False))
         return detached(module(*arguments))
-
-
-def round_trip(module: Any, *, device: str | None = None) -> Any:
-    """``torch.jit.save`` then ``torch.jit.load`` in memory; the loaded program lies on ``device``, else where it was."""
-    buffer = io.BytesIO()
-    torch.jit.save(module, buffer)
-    buffer.seek(0)
-    return torch.jit.load(buffer, map_location=device)

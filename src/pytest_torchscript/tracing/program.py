@@ -66,7 +66,7 @@ def value_number(value: Any) -> int:
 
 
 # Operations whose result is, or shares the memory of, their first argument.
-_ALIASES = {"aten::lift_fresh", "aten::detach", "aten::alias", "aten::view", "aten::slice", "aten::select", "aten::to"}
+_ALIASES = ("aten::lift_fresh", "aten::detach", "aten::alias", "aten::view", "aten::slice", "aten::select", "aten::to")
 
 
 def origin_of(value: Any) -> Any:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import platformdirs
 import pytest
 from filelock import FileLock
 from torch import nn
@@ -252,6 +253,12 @@ def close(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(Path, "stat", refusing(stat))
     monkeypatch.setattr(Path, "mkdir", refusing(mkdir))
     monkeypatch.setattr(Path, "is_file", is_file)
+
+
+def test_a_cache_folder_below_the_working_directory_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """platformdirs before 4.12 gives one where the user has no home, and nothing is to appear where the tests run."""
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *names, **options: Path("~/.cache/pytest-torchscript"))
+    assert libtorch.cache_folder() is None
 
 
 @NEEDS_COMPILER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ... import source
 from ...diagnosis.error_text import root_cause
@@ -91,7 +92,7 @@ _KNOWN: tuple[tuple[str, str, str, str], ...] = (
 )
 _CLASS = r"<class '([^']+)'>"
 # Kinds whose error names what is refused.
-_NAMED = {"output type": _CLASS, "input type": _CLASS, "custom operator": r"CustomOpDef\(([^)]+)\)"}
+_NAMED: Mapping[str, str] = {"output type": _CLASS, "input type": _CLASS, "custom operator": r"CustomOpDef\(([^)]+)\)"}
 _TO_NUMBER = re.compile(r"\.item\(|\.tolist\(|\b(int|float|bool)\(")
 _ADVICE = re.compile(
     r"\s*(For more information|The error above occurred|If you would like|See https?:|If you're using|Caused by:).*", re.DOTALL

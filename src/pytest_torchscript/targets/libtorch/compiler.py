@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import platformdirs
 import torch
 from filelock import FileLock, Timeout
 
@@ -72,10 +73,13 @@ def _compiler() -> list[str] | None:
 
 def cache_folder() -> Path | None:
     """Where compiled programs are kept; None where the user has no such place."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):
-        base = os.path.expanduser("~/Library/Caches" if sys.platform == "darwin" else "~/.cache")
-    return Path(base) / "pytest-torchscript" if os.path.isabs(base) else None
+    try:
+        folder = platformdirs.user_cache_path("pytest-torchscript", appauthor=False)
+    except RuntimeError:
+        # The user has no home directory.
+        return None
+    # Before platformdirs 4.12, such a user has a path below the working directory, as has one with a relative XDG_CACHE_HOME.
+    return folder if folder.is_absolute() else None
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 
@@ -12,7 +12,7 @@ from .program import Operation, Program
 
 __all__ = ["INTEGERS", "data_dependent", "integer_scatter_reduce", "operations"]
 
-INTEGERS = {torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool}
+INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.bool)
 
 
 def operations(
@@ -32,7 +32,7 @@ def operations(
 _ALL_POSITIONS = "keep every position and its mask: torch.where(mask, x, y) with three arguments, or a product with the mask"
 _OUTSIDE = "leave unique to the code before or after the model"
 _OUTSIDE_TOO = "leave it to the code before or after the model"
-_DATA_DEPENDENT = {
+_DATA_DEPENDENT: Mapping[str, tuple[str, str]] = {
     "nonzero": ("nonzero", _ALL_POSITIONS),
     "nonzero_numpy": ("nonzero", _ALL_POSITIONS),
     "argwhere": ("argwhere", _ALL_POSITIONS),

@@ -7,12 +7,23 @@ that is missing or behaves otherwise is :class:`~pytest_torchscript.errors.Unava
 
 from __future__ import annotations
 
-from . import declaring, export, graphs, process, tensors
+from . import declaring, export, graphs, process, scripts, tensors
 from .declaring import Name
 from .export import generated_sources, guard_location, modules_of_export, set_guard_location, tree_map
 from .graphs import graph_by_tracing, graph_under_way, inline, is_tracing, parse_schema, value_trace
 from .process import compilation_unit, function_modes, kept_executor, push_function_mode, script_enabled, scripted_as
-from .tensors import BUFFERS, REGISTRIES, buffers_of, default_tolerances, flop_counter, module_calls, version_of
+from .scripts import is_one_trace, with_tensors
+from .tensors import (
+    BUFFERS,
+    PARAMETERS,
+    REGISTRIES,
+    buffers_of,
+    default_tolerances,
+    flop_counter,
+    has_hooks,
+    module_calls,
+    version_of,
+)
 
 __all__ = [
     "BUFFERS",
@@ -20,6 +31,7 @@ __all__ = [
     "GATE",
     "NAMES",
     "OBSERVER",
+    "PARAMETERS",
     "REGISTRIES",
     "Name",
     "buffers_of",
@@ -31,7 +43,9 @@ __all__ = [
     "graph_by_tracing",
     "graph_under_way",
     "guard_location",
+    "has_hooks",
     "inline",
+    "is_one_trace",
     "is_tracing",
     "kept_executor",
     "module_calls",
@@ -45,9 +59,11 @@ __all__ = [
     "tree_map",
     "value_trace",
     "version_of",
+    "with_tensors",
 ]
 
-NAMES = tuple(entry for room in (graphs, process, tensors, export) for entry in vars(room).values() if isinstance(entry, Name))
+_ROOMS = (graphs, process, scripts, tensors, export)
+NAMES = tuple(entry for room in _ROOMS for entry in vars(room).values() if isinstance(entry, Name))
 GATE, OBSERVER, EXPORT = (
     tuple(entry.name for entry in NAMES if entry.by == by) for by in (declaring.GATE, declaring.OBSERVER, declaring.EXPORT)
 )

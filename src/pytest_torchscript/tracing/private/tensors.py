@@ -10,7 +10,17 @@ import torch
 
 from .declaring import OBSERVER, is_ours, private
 
-__all__ = ["BUFFERS", "REGISTRIES", "buffers_of", "default_tolerances", "flop_counter", "module_calls", "version_of"]
+__all__ = [
+    "BUFFERS",
+    "PARAMETERS",
+    "REGISTRIES",
+    "buffers_of",
+    "default_tolerances",
+    "flop_counter",
+    "has_hooks",
+    "module_calls",
+    "version_of",
+]
 
 
 def version_of(tensor: torch.Tensor) -> int:
@@ -26,8 +36,8 @@ def _count_writes() -> bool:
     return version_of(tensor) == before + 1
 
 
-BUFFERS = "_buffers"
-REGISTRIES = ("_parameters", BUFFERS, "_modules")
+PARAMETERS, BUFFERS = "_parameters", "_buffers"
+REGISTRIES = (PARAMETERS, BUFFERS, "_modules")
 """The attributes in which a module keeps what belongs to it, by name; entries may be None."""
 
 
@@ -36,11 +46,23 @@ def buffers_of(module: torch.nn.Module) -> dict[str, torch.Tensor | None]:
     return module._buffers
 
 
+def has_hooks(module: torch.nn.Module) -> bool:
+    """Whether anything is called before or after a module's forward, with the arguments of that."""
+    return bool(module._forward_pre_hooks or module._forward_hooks)
+
+
 @private("torch.nn.Module._buffers", "see what a call registers", "named_buffers, without None", at="torch.nn.Module")
 def _keep_registries() -> bool:
     module = torch.nn.Module()
     module.register_buffer("table", None)
-    return all(isinstance(vars(module)[name], dict) for name in REGISTRIES) and buffers_of(module) == {"table": None}
+    hooked = [has_hooks(module)]
+    module.register_forward_pre_hook(lambda *_: None)
+    hooked.append(has_hooks(module))
+    return (
+        hooked == [False, True]
+        and all(isinstance(vars(module)[name], dict) for name in REGISTRIES)
+        and buffers_of(module) == {"table": None}
+    )
 
 
 @contextmanager

@@ -1,0 +1,7 @@
+"""A helper that the cases share."""
+
+import torch
+
+
+def exporting():
+    return torch.jit.is_tracing()
