@@ -23,7 +23,7 @@ __all__ = ["ObservedCall", "Observer", "signature_of"]
 
 _HELPERS_OF_TORCH = frozenset({"ObserverBase", "FakeQuantizeBase"})
 """Base classes of torch that watch a tensor for quantisation: they are called beside the model, and are none."""
-_WITHOUT_VALUES = {"FakeTensor", "FunctionalTensor"}
+_WITHOUT_VALUES = frozenset({"FakeTensor", "FunctionalTensor"})
 """Tensors of torch's compiler; to ask one for a value is noted by what traces with it."""
 
 
