@@ -37,7 +37,8 @@ class Cell:
     of the padding mask, ``mask_inverted`` whether True marks padding. ``state`` is the model's state before any check.
     ``survey`` is what two runs of the model showed. ``pad_values`` holds what pads an integer input, ``limits`` the largest
     size of a dim, each where it is known. ``meta`` says that the model has no weights, ``left_out`` which checks are not
-    run. ``root`` is the directory to which files in findings are relative.
+    run. ``resized`` names each input axis that the marker's sizes changed, with the size that the example had. ``root`` is the
+    directory to which files in findings are relative.
     """
 
     model: torch.nn.Module
@@ -52,6 +53,7 @@ class Cell:
     pad_values: Mapping[str, int] = field(default_factory=dict)
     meta: bool = False
     left_out: frozenset[str] = frozenset()
+    resized: Mapping[tuple[str, int], int] = field(default_factory=dict)
     root: str | None = None
 
     @property

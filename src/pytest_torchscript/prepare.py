@@ -84,7 +84,8 @@ def prepared(
     with in_eval_mode(model, written=call.effects.parameters if call.effects else ()) as state, device:
         family = family_of(model)
         dims = _dims(model, call, spec, state, seq_asked=seq is not None, try_it=not meta)
-        call = _sized(call, dims, batch, seq, spec.mask)
+        given, call = call, _sized(call, dims, batch, seq, spec.mask)
+        resized = _resized(given, call)
         call = family.as_deployed(model, call, state.restore, try_it=not meta)
         survey = Survey() if meta else surveyed(model, call, state)
         mask = mask_name(call.inputs, spec.mask)
@@ -102,6 +103,7 @@ def prepared(
             pad_values={**survey.pad_values, **family.pad_values(model, integers(call))},
             meta=meta,
             left_out=frozenset((*left_out, *spec.skip)),
+            resized=resized,
             root=root,
         )
 
@@ -189,6 +191,13 @@ def _sized(call: Call, dims: Dims, batch: int | None, seq: int | None, mask: str
             )
         wanted[dim] = size
     return call.with_inputs(resize(call.inputs, dims, wanted, mask=mask))
+
+
+def _resized(given: Call, call: Call) -> dict[tuple[str, int], int]:
+    """The axes whose size is another one than in the example, by input and number, with the size there."""
+    was, now = given.tensors(), call.tensors()
+    plain = [path for path in was if path in now and not was[path].is_nested]
+    return {(path, axis): size for path in plain for axis, size in enumerate(was[path].shape) if now[path].shape[axis] != size}
 
 
 def _without_weights(model: torch.nn.Module, call: Call) -> tuple[torch.nn.Module, Call]:

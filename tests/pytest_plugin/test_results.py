@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,13 +37,24 @@ class Run:
         self.file = pytester.path / "gates.json"
         self.status: int = 0
 
-    def report(self, when: str = "call", outcome: str = "passed", *, longrepr: str = "", **data: Any) -> None:
-        made: Any = SimpleNamespace(nodeid=NODEID, when=when, failed=outcome == "failed", longrepr=longrepr)
+    def report(
+        self,
+        when: str = "call",
+        outcome: str = "passed",
+        *,
+        longrepr: str = "",
+        node: Any = None,
+        reporter: str = "",
+        **data: Any,
+    ) -> None:
+        made: Any = SimpleNamespace(
+            nodeid=NODEID + reporter, when=when, failed=outcome == "failed", longrepr=longrepr, node=node
+        )
         handover.attach(made, **data)
         self.results.pytest_runtest_logreport(made)
 
-    def gate(self, outcome: Outcome = Outcome.PASSED, id: str = "one") -> None:
-        self.report(gates=[GateResult(id=id, nodeid=NODEID, outcome=outcome, reason="why").to_json()])
+    def gate(self, outcome: Outcome = Outcome.PASSED, id: str = "one", reporter: str = "") -> None:
+        self.report(reporter=reporter, gates=[GateResult(id=id, nodeid=NODEID, outcome=outcome, reason="why").to_json()])
 
     def worker(self, **output: Any) -> None:
         self.results.pytest_testnodedown(SimpleNamespace(workeroutput=output), None)
@@ -65,6 +77,63 @@ def test_a_test_that_runs_again_replaces_what_it_found(pytester: pytest.Pytester
     run.gate(Outcome.PASSED)
     assert run.end() == {"one": "passed"}
     assert run.status == 0
+
+
+def test_of_the_repetitions_of_a_test_a_failing_one_stays(pytester: pytest.Pytester) -> None:
+    """pytest-repeat runs one test under several node ids, and the gate is one."""
+    run = Run(pytester)
+    for reporter, outcome in (("[1-3]", Outcome.PASSED), ("[2-3]", Outcome.FAILED), ("[3-3]", Outcome.PASSED)):
+        run.gate(outcome, reporter=reporter)
+    assert run.end() == {"one": "failed"}
+
+
+def test_a_gate_that_the_end_of_the_run_cut_off_is_not_judged(pytester: pytest.Pytester) -> None:
+    """Its test began, and no report of it came; one that ended is as it was."""
+    run = Run(pytester)
+    run.config.stash[GATES_BY_ID] = {"one": NODEID, "other": "test_it.py::test_other"}
+    run.results.pytest_runtest_logstart("test_it.py::test_other")
+    run.results.pytest_runtest_logfinish("test_it.py::test_other")
+    run.results.pytest_runtest_logstart(NODEID)
+    assert run.end(status=int(pytest.ExitCode.INTERRUPTED)) == {"one": "error"}
+    (gate,) = run.document["gates"]
+    assert (gate["verdict"], gate["reason"]) == ("NotJudged", "the run was stopped while its test ran")
+
+
+@pytest.mark.parametrize(("text", "recorded"), [("@pytest.mark.torchscript", ()), ("", ("test_it-py--test_one",)), ("", ())])
+def test_a_module_that_cannot_be_collected_is_not_judged(
+    pytester: pytest.Pytester, text: str, recorded: tuple[str, ...]
+) -> None:
+    """If its text or the baseline says that it has gates."""
+    run = Run(pytester, recorded=recorded)
+    (pytester.path / "test_it.py").write_text(text)
+    fail_to_collect(run)
+    assert run.end(status=2) == ({"test_it-py": "error"} if text or recorded else {})
+
+
+@pytest.mark.parametrize("status", [pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR])
+def test_a_run_that_could_not_begin_writes_no_report(pytester: pytest.Pytester, status: pytest.ExitCode) -> None:
+    """A report without gates would be read as green."""
+    assert Run(pytester).end(status=int(status)) == {}
+    assert not (pytester.path / "gates.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [("values", "in the check values of its gate"), ("", "in the test itself, outside of its gate")],
+)
+def test_a_crash_names_the_check_that_was_under_way(pytester: pytest.Pytester, check: str, says: str) -> None:
+    """The worker notes it in a file, which is gone after the run."""
+    run = Run(pytester)
+    node: Any = SimpleNamespace(gateway=SimpleNamespace(id="gw0"), workerinput={})
+    run.results.pytest_configure_node(node)
+    worker: Any = SimpleNamespace(workerinput=node.workerinput)
+    handover.Progress(worker)(check)
+    run.report("setup", ids=["one"])
+    run.report("???", "failed", longrepr="worker 'gw0' crashed", node=node)
+    assert run.end() == {"one": "crashed"}
+    assert f"worker 'gw0' crashed {says}; reproduce it" in run.document["gates"][0]["reason"]
+    run.results.pytest_unconfigure()
+    assert not Path(node.workerinput[handover.PROGRESS]).exists()
 
 
 def test_a_gate_whose_worker_died_has_crashed(pytester: pytest.Pytester) -> None:

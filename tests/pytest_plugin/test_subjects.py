@@ -173,3 +173,14 @@ def test_a_class_that_a_test_does_not_use_is_no_mistake(suite: Suite) -> None:
         for gate in suite(INHERITED.format("").replace("torchscript()", "torchscript(model=Wide)"))
     }
     assert (gates["test_no_model"]["outcome"], gates["test_no_model"]["verdict"]) == ("skipped", "NoModel")
+
+
+def test_a_resized_axis_of_features_is_said(suite: Suite) -> None:
+    """With what the gate did, and how to name the axes; where the axes are named so, the model passes."""
+    marker = f"@pytest.mark.torchscript(seq_len=16, {FAST}, DIMS)\n"
+    (gate,) = suite(marker.replace(", DIMS", "") + "def test_it():\n    Net()(torch.ones(3, 2))\n")
+    (finding,) = gate["cells"][0]["checks"][0]["findings"]
+    assert finding["message"].endswith("(the gate resized axis 1 of 'x' from 2 to 16, as seq_len=16 asks)")
+    assert 'dims={"x": {0: "seq"}}' in finding["hint"]
+    (gate,) = suite(marker.replace("DIMS", "dims={'x': {0: 'seq'}}") + "def test_it():\n    Net()(torch.ones(3, 2))\n")
+    assert gate["outcome"] == "passed"

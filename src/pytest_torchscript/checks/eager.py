@@ -71,11 +71,27 @@ def _refused(cell: Cell, error: Exception) -> Finding:
     sizes = cell.dims.sizes(cell.inputs)
     beyond = {dim: limit for dim, limit in cell.limits.items() if sizes.get(dim, 0) > limit}
     if not beyond:
-        return failure
+        return _resized(cell, failure)
     words = ", ".join(
         f"{dim} {sizes[dim]} is beyond the {limit} positions of the model's config" for dim, limit in beyond.items()
     )
     return replace(failure, message=f"{failure.message} ({words})", hint=f"gate it at {min(beyond.values())} at most")
+
+
+def _resized(cell: Cell, failure: Finding) -> Finding:
+    """Where the gate resized a float input of two axes, its second one may hold features and not a sequence."""
+    inputs = cell.call.tensors()
+    for (path, axis), size in cell.resized.items():
+        tensor = inputs[path]
+        if axis == 1 and tensor.ndim == 2 and tensor.is_floating_point():
+            asked = f"seq_len={tensor.shape[1]}"
+            said = f"the gate resized axis 1 of {path!r} from {size} to {tensor.shape[1]}, as {asked} asks"
+            hint = (
+                f'if axis 1 of {path!r} holds features, leave out {asked}, or name the axes: dims={{"{path}": {{0: "seq"}}}}; '
+                "an axis that is not named keeps its size"
+            )
+            return replace(failure, message=f"{failure.message} ({said})", hint=hint)
+    return failure
 
 
 def _recorded(cell: Cell) -> OperationLog:
