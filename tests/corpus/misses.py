@@ -11,7 +11,7 @@ KNOWN_MISSES: Mapping[str, str] = {
     "cache_chunk_mask4d": "the last axis of a mask follows from the past, and its axis before from the new tokens",
     "time_last_sqrt": "the last size taken as a float is held to be the width of attention",
     "tiled_above256": "an image on the other side of the threshold is too dear; the report says so",
-    "patch_positions": "the number of patches is a product of two sizes over a constant",
+    "video_frames_first": "the frames before the channels of a video are taken for no dim, though the forward reads their size",
     "pointers": "the inputs follow from each other by their values, not by their sizes",
     # Values
     "all_masked_additive": "no float is made minus infinity everywhere",
