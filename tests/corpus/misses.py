@@ -17,7 +17,6 @@ KNOWN_MISSES: Mapping[str, str] = {
     "sums_to_one_traced": "no float is made to sum to one",
     "padding_side": "padding at the start is another deployment; a note says it",
     "step_above1000": "all integers are raised at once, and eager refuses the token ids",
-    "wall_clock": "the whole second does not end while the gate runs",
     "zero_input": "the line of the norm is named, not that of the decision",
     # What is said of the sizes where the values are to blame
     "tokencount_branch": "twice the size holds the token twice as often: equal only where it does not occur",
