@@ -32,7 +32,7 @@ from .subject.state import isolated
 from .targets import Target, Targets, built_in
 from .tracing import private
 
-__all__ = ["Subject", "bind", "call_of", "check_model", "described", "is_module", "is_module_class", "judge", "refused"]
+__all__ = ["Subject", "bind", "call_of", "check_model", "described", "is_module", "judge", "refused"]
 
 
 Progress = Callable[[str], None]
@@ -63,11 +63,6 @@ def described(subject: Subject) -> str:
 def is_module(value: object) -> TypeGuard[torch.nn.Module]:
     """Whether a value is an ``nn.Module``."""
     return isinstance(value, torch.nn.Module)
-
-
-def is_module_class(cls: type) -> bool:
-    """Whether a class makes an ``nn.Module``."""
-    return issubclass(cls, torch.nn.Module)
 
 
 def check_model(model: Any) -> torch.nn.Module:

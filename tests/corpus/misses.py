@@ -18,11 +18,5 @@ KNOWN_MISSES: Mapping[str, str] = {
     "padding_side": "padding at the start is another deployment; a note says it",
     "step_above1000": "all integers are raised at once, and eager refuses the token ids",
     "zero_input": "the line of the norm is named, not that of the decision",
-    # What is said of the sizes where the values are to blame
-    "tokencount_branch": "twice the size holds the token twice as often: equal only where it does not occur",
-    "parity_branch": "twice an odd sum is even",
-    "maxcount_branch": "the number of what was selected is no decision that is watched",
-    "emptysel_branch": "twice the selection has another length: equal only where nothing was selected",
-    "kabsch_branch": "the determinant of a doubled matrix is zero but for rounding",
 }
 """By the name of the case, why it is missed. A test fails when one of them is found: it is then taken out of here."""

@@ -12,8 +12,11 @@ from ..result import UNPROBED, AxisResult
 from ..subject.inputs import Dims, has_axes, is_cache, with_guessed_axes
 from ..tracing.conversions import Conversion
 
-__all__ = ["Axes", "accounted", "guessed", "probed_dims"]
+__all__ = ["PAST", "Axes", "accounted", "guessed", "probed_dims"]
 
+
+PAST = "past"
+"""The dim along which keys and values grow, which a model keeps from step to step."""
 
 Axes = Mapping[str, Mapping[str, AxisResult]]
 """By input path, and by the number of the axis as text."""
@@ -27,7 +30,7 @@ def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
     """
     if cell.spec.dims is not None:
         return cell.dims
-    sized = [conversion for conversion in conversions if conversion.origin == "size"]
+    sized = [entry for entry in conversions if entry.origin == "size" and entry.kind != "iteration"]
     convolves = any(isinstance(module, (torch.nn.Conv2d, torch.nn.Conv3d)) for module in cell.model.modules())
     dims = with_guessed_axes(cell.inputs, cell.dims, convolves=convolves, signals=bool(sized))
     axes = {path: dict(named) for path, named in dims.axes.items()}
@@ -82,7 +85,7 @@ def _name_axis(cell: Cell, axes: dict[str, dict[int, str]], path: str, axis: int
     if size < 2 or ("mask" in path and tensor.ndim > 2):
         return
     if is_cache(path) and tensor.ndim in (3, 4, 5):
-        name = "past"
+        name = PAST
     elif axis == tensor.ndim - 1 and tensor.ndim == 3 and tensor.is_floating_point():
         name = "time"
     else:

@@ -13,7 +13,7 @@ from ..subject.inputs import BATCH, Dims, has_axes
 from ..tracing.trace import Traced
 from . import plan, values
 from .asking import Asking
-from .axes import accounted, guessed, probed_dims
+from .axes import PAST, accounted, guessed, probed_dims
 from .explored import Explored, Factor, state_of, tried, worded
 from .plan import Price
 from .relations import related
@@ -66,7 +66,7 @@ class _Explorer:
         reasons = {dim: self._reason(following.get(dim, dim)) for dim in self.traced}
         refused = {dim for dim, state in states.items() if dim in self.guessed and state == "untested"}
         kept = [dim for dim in self.probes if dim not in refused and dim not in following]
-        return Explored(
+        found = Explored(
             failing=tuple(self.ask.failing),
             notes=tuple(self.notes),
             equal=self.ask.equal,
@@ -80,6 +80,10 @@ class _Explorer:
             axes=accounted(self.cell, self.ask.dims, {d: UNPROBED if d in refused else s for d, s in states.items()}, reasons),
             records=tuple(self.ask.records),
         )
+        if not self.ask.failing:
+            return found
+        # Whether the values of another size happen to take the way of the trace depends on the values of the test.
+        return found.undecided({dim: f"values failed; {reasons[dim]}" for dim in kept if states[dim] == "dynamic"})
 
     # Values
 
@@ -307,7 +311,8 @@ class _Explorer:
         """Try other lengths of the second of two inputs: they may have one length by chance."""
         if self.cell.spec.dims is not None:
             return
-        for dim in [dim for dim in self.probes if dim != BATCH and self._state(dim) in ("dynamic", "partial")]:
+        # Keys and values have one length: torch's attention reads beyond the shorter one and does not refuse it.
+        for dim in [dim for dim in self.probes if dim not in (BATCH, PAST) and self._state(dim) in ("dynamic", "partial")]:
             holders = [
                 path
                 for path, tensor in tensors(self.cell.inputs)

@@ -62,7 +62,7 @@ class Explored:
             }
             for path, by_axis in self.axes.items()
         }
-        return replace(self, axes=axes, of_values=frozenset(dims))
+        return replace(self, axes=axes, of_values=self.of_values | frozenset(dims))
 
     def reason(self, dim: str) -> str:
         """The sizes of a dim that were tried, by outcome."""

@@ -193,9 +193,10 @@ class Price:
 
 def alone(dim: str, size: int, traced: Mapping[str, int], price: Price) -> dict[str, int]:
     """The sizes of a probe of one dim: one that costs too much gets a batch of 1; empty where it still does."""
-    for sizes in ({dim: size}, {dim: size, BATCH: 1}):
-        if price.affordable(sizes) and (BATCH in traced or len(sizes) == 1) and not (dim == BATCH and len(sizes) > 1):
-            return sizes
+    if price.affordable({dim: size}):
+        return {dim: size}
+    if dim != BATCH and BATCH in traced and price.affordable({dim: size, BATCH: 1}):
+        return {dim: size, BATCH: 1}
     return {}
 
 

@@ -130,6 +130,9 @@ def _note(kind: str, operands: Sequence[torch.Tensor], result: Any, found: list[
     # parameter of the model can be no constant either, and torch's error leaves a trace behind of which the process dies.
     traced = [private.value_trace(tensor) for tensor in operands if not _is_weight(tensor)]
     origin, thresholds, moduli, axes = _origin(traced)
+    if kind == "iteration" and origin == "value" and not any(map(shaped_by_values, traced)):
+        # A loop over a tensor, and taking it apart, ask for its length alone.
+        origin = "size"
     after = max(map(value_number, traced), default=-1)
     inside = frame.f_code.co_filename.startswith(_TORCH)
     found.append(Conversion(kind, value, line, after, origin, thresholds, moduli, axes, inside))
