@@ -263,7 +263,6 @@ SUITE: dict[str, Maker] = {
     "lstm 64x2": series(lambda: Recurrent(nn.LSTM, 64, 2), 2, 20, 16),
     "lstm both ways": series(lambda: Recurrent(nn.LSTM, 32, 1, both=True), 2, 20, 16),
     "gru 32": series(lambda: Recurrent(nn.GRU, 32, 1), 2, 20, 16),
-    "gru 64x2": series(lambda: Recurrent(nn.GRU, 64, 2), 2, 20, 16),
     **{f"unet {width}x{levels}": pictures(lambda w=width, n=levels: UNet(w, n), 32, 2)  # type: ignore[misc]
        for width, levels in ((4, 2), (8, 3), (16, 3), (8, 4))},
 }  # fmt: skip

@@ -11,6 +11,7 @@ import gc
 import io
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -190,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3, help="measured rounds of each model (default: %(default)s)")
     parser.add_argument("--against", type=Path, help="another checkout, whose gate is measured in turn with this one's")
-    parser.add_argument("--only", default="", help="models whose names contain this text")
+    parser.add_argument("--only", default="", help="models whose names match this regular expression")
     parser.add_argument("--suite", action="store_true", help="the 30 small models instead of the large ones")
     parser.add_argument("--profile", metavar="FOLDER", help="write what cProfile saw of one gate of each model")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -216,7 +217,7 @@ def compare(arguments: argparse.Namespace) -> None:
         process(next(iter(SUITE)), "gate")
     total: dict[str, list[float]] = {}
     for name in SUITE if arguments.suite else LARGE:
-        if arguments.only not in name:
+        if not re.search(arguments.only, name):
             continue
         chosen = ["trace"] if name.endswith(META) else against
         found = each(name, ways_of(name, here, before, chosen), arguments.pairs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -48,13 +49,23 @@ def judge_corpus(path: Path) -> None:
     path.write_text(json.dumps({"gates": gates}), encoding="utf-8")
 
 
-def reports(source: Path, folder: Path) -> dict[str, Any]:
-    """The gates of the corpus and of the examples by id, as the package in ``source`` judges them."""
-    environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+def plugin_of(checkout: Path) -> str:
+    """The module of the plugin, which has not always had the same name; the installed one may be another's."""
+    text = (checkout / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'pytest11\]\n\w+ = "([\w.]+)"', text)
+    if found is None:
+        raise SystemExit(f"{checkout / 'pyproject.toml'} names no plugin under pytest11")
+    return found[1]
+
+
+def reports(checkout: Path, folder: Path) -> dict[str, Any]:
+    """The gates of the corpus and of the examples by id, as the package of ``checkout`` judges them."""
+    own = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = {**os.environ, **own, "PYTHONPATH": str(checkout / "src")}
     folder.mkdir()
     runs = {"corpus": [str(Path(__file__).resolve()), "--corpus", str(folder / "corpus.json")]}
     for name in EXAMPLES:
-        options = ["-q", "-p", "no:cacheprovider", f"--torchscript-json={folder / name}.json"]
+        options = ["-q", "-p", plugin_of(checkout), "-p", "no:cacheprovider", f"--torchscript-json={folder / name}.json"]
         runs[name] = ["-m", "pytest", str(ROOT / "examples" / name), *options]
     found = {}
     for name, command in runs.items():
@@ -108,8 +119,8 @@ def main() -> int:
     if not arguments.against:
         parser.error("--against names the other checkout")
     with tempfile.TemporaryDirectory() as folder:
-        old = reports(arguments.against.resolve() / "src", Path(folder, "old"))
-        new = reports(ROOT / "src", Path(folder, "new"))
+        old = reports(arguments.against.resolve(), Path(folder, "old"))
+        new = reports(ROOT, Path(folder, "new"))
     found = [entry for name in sorted(old.keys() | new.keys()) for entry in differences(name, old.get(name), new.get(name))]
     for kind, path, before, after in found:
         if arguments.all or kind in LOUD:

@@ -13,6 +13,7 @@ import torch
 from . import source
 from .diagnosis.error_text import root_cause, text_of
 from .diagnosis.lines import LineLog, last_return
+from .diagnosis.refused import refused_operation
 from .diagnosis.remedies import remedy_for
 from .nested import Mismatch, clone, compare, tensors
 from .result import Finding, Verdict
@@ -182,6 +183,10 @@ class Cell:
         """A finding for an exception: its root cause, its line, its remedy."""
         text = text_of(error)
         line = source.innermost(source.traceback_frames(error.__traceback__)) or source.innermost(source.parse_stack(text))
+        if line is None:
+            # TorchScript has no form of an operation: the error has its name and no place.
+            with self.trying():
+                line = refused_operation(self.model, self.call, text)
         remedy = remedy_for(verdict=verdict or "", error_text=text, line=line, model=self.model)
         return self.finding(root_cause(error), line=line, where=where, path=path, hint=remedy.hint if remedy else None)
 

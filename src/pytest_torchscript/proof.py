@@ -130,6 +130,8 @@ class _Stage:
             return self._built(deployment)
         except Missing as error:
             return self._without_tools(deployment, str(error))
+        except Unavailable:
+            raise
         except Exception as error:  # noqa: BLE001 - a vendor's tool may raise anything
             return self._raised(deployment, error)
 
@@ -229,6 +231,8 @@ class _Stage:
             except NotJudged as reason_given:
                 outcome = "not judged"
                 unjudged.setdefault(str(reason_given), []).append(rule.name)
+            except Unavailable:
+                raise
             except Exception as error:  # noqa: BLE001 - an error in one rule must not hide the others
                 outcome = "not judged"
                 message = self._overdue(error) or self.cell.failure(error).message

@@ -65,7 +65,8 @@ class Line:
         return " ".join(text for text in map(str.strip, texts) if text)
 
 
-@functools.lru_cache(maxsize=64)
+# A tree is large: few are kept.
+@functools.lru_cache(maxsize=8)
 def _statements(file: str) -> tuple[tuple[int, int, ast.AST], ...]:
     """The first and last line of each statement of a file, of a compound one without its body, and the statement."""
     try:

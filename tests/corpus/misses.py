@@ -11,14 +11,12 @@ KNOWN_MISSES: Mapping[str, str] = {
     "cache_chunk_mask4d": "the last axis of a mask follows from the past, and its axis before from the new tokens",
     "time_last_sqrt": "the last size taken as a float is held to be the width of attention",
     "tiled_above256": "an image on the other side of the threshold is too dear; the report says so",
-    "patch_positions": "the number of patches is a product of two sizes over a constant",
     "pointers": "the inputs follow from each other by their values, not by their sizes",
     # Values
     "all_masked_additive": "no float is made minus infinity everywhere",
     "sums_to_one_traced": "no float is made to sum to one",
     "padding_side": "padding at the start is another deployment; a note says it",
     "step_above1000": "all integers are raised at once, and eager refuses the token ids",
-    "wall_clock": "the whole second does not end while the gate runs",
     "zero_input": "the line of the norm is named, not that of the decision",
     # What is said of the sizes where the values are to blame
     "tokencount_branch": "twice the size holds the token twice as often: equal only where it does not occur",

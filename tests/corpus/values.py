@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -433,17 +431,6 @@ class RangeTensor(nn.Module):
         for _ in range(int(steps)):  # guilty
             x = x * 0.5 + 1
         return x
-
-
-# What the process gives
-
-
-@broken("NotEquivalent", lambda: (normal(2, 4),), ())
-class WallClock(nn.Module):
-    """Whole seconds of the clock, which stand still while a gate runs."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + int(time.time()) % 1000  # guilty
 
 
 # Other decisions by values

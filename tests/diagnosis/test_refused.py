@@ -89,6 +89,38 @@ def test_an_operation_in_a_submodule_is_found() -> None:
     assert {(line.file, line.line)} == guilty_places((scatters,))
 
 
+def adds(x: Tensor) -> Tensor:
+    y = x.relu()
+    z = torch.add(x, True)  # guilty
+    return y * z
+
+
+def test_an_operation_that_the_traced_program_refuses_is_found() -> None:
+    """torch traces it, and finds no form of it when the program runs."""
+    model = Function(adds)
+    call = bind(model, (X,), {})
+    with pytest.raises(RuntimeError, match="We don't have an op for aten::add") as caught:
+        trace(model, call).module(X)
+    line = refused_operation(model, call, str(caught.value))
+    assert line is not None
+    assert {(line.file, line.line)} == guilty_places((adds,))
+
+
+def adds_twice(x: Tensor) -> Tensor:
+    y = torch.add(x, 1)
+    z = torch.add(x, True)
+    return y * z
+
+
+def test_of_several_calls_that_look_alike_none_is_named() -> None:
+    """No line is better than a wrong one: the number and the bool were both recorded as tensors."""
+    model = Function(adds_twice)
+    call = bind(model, (X,), {})
+    with pytest.raises(RuntimeError, match="We don't have an op for aten::add") as caught:
+        trace(model, call).module(X)
+    assert refused_operation(model, call, str(caught.value)) is None
+
+
 def test_another_error_names_no_operation() -> None:
     """Only torch's words about an unknown form are read."""
     model = Function(scatters)

@@ -444,11 +444,21 @@ def test_a_size_that_a_function_refuses_is_named_as_a_tensor(function: Callable[
     assert str(cell.check("trace").findings[0].hint).startswith("while tracing, x.shape[i] is a tensor, not a number")
 
 
-def test_a_function_is_named_as_it_is_written(tmp_path: Path) -> None:
-    """NumPy's root is not called math's."""
-    remedy = remedy_for(verdict="ShapeSpecialised", line=line_of("return x / np.sqrt(x.shape[1])", tmp_path))
+@pytest.mark.parametrize(
+    ("verdict", "text", "words"),
+    [
+        ("ShapeSpecialised", "return x / np.sqrt(x.shape[1])", "np.sqrt takes the size out of the graph"),
+        ("ShapeSpecialised", "return x / float(x.numel())", "x.numel() without float()"),
+        ("ShapeSpecialised", "n = torch.as_tensor(x.shape[1]).tolist()", "tolist() takes the tensor out of the graph"),
+        ("ValueSpecialised", "return x * float(x.std())", "float() takes the value out of the graph"),
+    ],
+)
+def test_a_function_is_named_as_it_is_written(verdict: str, text: str, words: str, tmp_path: Path) -> None:
+    """NumPy's root is not called math's, and no function is named that is not there."""
+    remedy = remedy_for(verdict=verdict, line=line_of(text, tmp_path))
     assert remedy is not None
-    assert remedy.hint.startswith("np.sqrt takes")
+    assert words in remedy.hint
+    assert not re.search(r"math\.|int\(\)|len\(\)|item\(\)", remedy.hint)
 
 
 @pytest.mark.parametrize(

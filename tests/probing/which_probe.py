@@ -47,7 +47,7 @@ def kind_of(label: str) -> str:
     for pattern, kind in LABELS:
         if re.fullmatch(pattern, label):
             return "single values: " + re.sub(pattern, kind, label)
-    if found := re.fullmatch(rf"(integers|\S+) ({WAYS})", label):
+    if found := re.fullmatch(rf"(?!floats)(\S+) ({WAYS})", label):
         return f"single values: {'integers' if found[1] == 'integers' else 'one integer input'} {found[2]}"
     return f"single values: {label}"
 

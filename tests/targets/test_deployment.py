@@ -131,6 +131,33 @@ def test_the_graph_is_that_of_the_model() -> None:
     assert "aten::linear" in kinds
 
 
+def test_the_program_is_read_once() -> None:
+    """As it was traced, with its inputs by path; the graph alone without a trace. A target looks at it as often as it likes."""
+
+    def look(deployment: Deployment) -> Any:
+        kinds = [operation.kind for operation in deployment.program.operations if operation.computes]
+        return kinds, list(deployment.program.inputs), deployment.program is deployment.program
+
+    assert given(look, Head(), (X,)) == (["aten::linear"], ["x"], True)
+    assert given(look, Head(), (X,), skip={"trace": "no"}) == (["aten::linear"], ["x"], True)
+
+
+def test_a_program_that_cannot_be_made_says_why() -> None:
+    """What the model raises while it is traced reaches the target."""
+
+    class Refusing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if torch.jit.is_tracing():
+                raise ValueError("not while tracing")
+            return x
+
+    def look(deployment: Deployment) -> Any:
+        with pytest.raises(ValueError, match="not while tracing"):
+            _ = deployment.program
+
+    given(look, Refusing(), (X,))
+
+
 def test_without_weights_there_are_shapes_alone() -> None:
     """No values to expect, and none to draw."""
 
@@ -248,6 +275,93 @@ def test_outputs_are_compared_by_the_targets_tolerance() -> None:
     assert given(look, Head(), (X,)) == 1
     assert given(look, Head(), (X,), tolerance=rough) == 0
     assert given(look, Head(), (X,), tolerance=rough, atol=1e-6) == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"),
+    [
+        (lambda inputs: inputs["x"] * 2, "equal"),
+        (lambda inputs: inputs["x"] * 2.005, "equal"),
+        (lambda inputs: inputs["x"] * 3, "wrong"),
+        (lambda inputs: inputs["y"], "raises"),
+    ],
+    ids=["equal", "within the tolerance", "wrong", "raises"],
+)
+def test_a_program_is_tried_beside_eager(program: Any, kind: str) -> None:
+    """On any inputs, by the target's tolerance."""
+
+    class Doubling(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            torch._assert(x.shape[1] < 9, "short inputs only")
+            return x * 2
+
+    def look(deployment: Deployment) -> Any:
+        return [deployment.probe(program, inputs).kind for inputs in (deployment.inputs, {"x": torch.ones(1, 9, 4)})]
+
+    rough = {"float32": Tolerance(rtol=1e-2, atol=1e-2)}
+    assert given(look, Doubling(), (X,), tolerance=rough) == [kind, "outside"]
+
+
+@pytest.mark.parametrize(("given_back", "kind"), [("x", "equal"), ("y", "raises")])
+def test_without_weights_a_program_is_tried_alone_where_eager_refuses(given_back: str, kind: str) -> None:
+    """On the meta device eager has no values to decide by."""
+
+    class Deciding(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if x.sum() > 0 else x
+
+    def look(deployment: Deployment) -> str:
+        return deployment.probe(lambda inputs: inputs[given_back], deployment.inputs).kind
+
+    assert given(look, Deciding(), (X,), weights="meta") == kind
+
+
+def test_sizes_that_the_trace_was_tried_at_come_first() -> None:
+    """Then others around the one given, within the limit; what was not tried does not change them."""
+
+    class Compares(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2 if x.shape[1] > 9 else x
+
+    def look(deployment: Deployment) -> Any:
+        tried = deployment.results["shapes"].metrics.get("dims", {}).get("seq", {}).get("probes", ())
+        return set(map(int, tried)), deployment.sizes_around("seq", 6), deployment.sizes_around("seq", 13)
+
+    tried, sizes, others = given(look, Compares(), (X,))
+    assert {9, 10} <= tried
+    assert set(sizes[: len(tried)]) == tried
+    assert {1, 3, 12, 13} <= set(sizes)
+    assert 6 not in sizes
+    assert 13 not in others
+    assert len(set(sizes)) == len(sizes)
+    _, alone, _ = given(look, Compares(), (X,), skip={"shapes": "no", "values": "no"})
+    assert sorted(alone) == [1, 3, 12, 13]
+
+
+def test_the_calls_of_the_model_into_torch_are_listed() -> None:
+    """In order, with the model's line of each."""
+    log = given(lambda deployment: deployment.operations(deployment.inputs), Head(), (X,))
+    (operation,) = (operation for operation in log.operations if operation.name == "linear")
+    assert operation.results[0].shape == (2, 6, 3)
+    assert operation.line is not None
+    assert operation.line.text == "out: Tensor = self.linear(x)"
+
+
+def test_a_call_of_the_models_own_is_arranged_once() -> None:
+    """It gets its arguments; what it hands on to the forward is its own matter."""
+
+    class Handing(Head):
+        def __call__(self, x: Tensor, factor: Tensor) -> Any:
+            return super().__call__(x * factor)
+
+    def look(deployment: Deployment) -> Any:
+        two, linear = torch.tensor(2.0), deployment.model.get_submodule("linear")
+        with deployment.bound(lambda values: ((values[0], two), {})) as own:
+            output = deployment.model(X)
+        return own, torch.equal(output, linear(X)), torch.equal(output, linear(X * 2))
+
+    assert given(look, Handing(), (X, torch.tensor(3.0))) == (True, False, True)
+    assert given(look, Head(), (X,)) == (False, True, False)
 
 
 # Findings

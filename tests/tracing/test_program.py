@@ -200,6 +200,12 @@ def test_an_operation_is_known_by_name() -> None:
     assert found == [("aten::exp", "exp")]
 
 
+def test_what_computes_is_told_from_what_only_holds_values() -> None:
+    """Constants and containers compute nothing."""
+    found = {o.kind: o.computes for o in program.operations(applied(lambda model, x: (x.add(1), x)))}
+    assert found == {"prim::Constant": False, "aten::add": True, "prim::TupleConstruct": False}
+
+
 @pytest.mark.parametrize("whole", [False, True], ids=["module", "graph"])
 def test_values_are_known_by_where_they_come_from(whole: bool) -> None:
     """An input by its path, what was computed by its operation."""
@@ -213,6 +219,7 @@ def test_values_are_known_by_where_they_come_from(whole: bool) -> None:
     add, exp = (operation for operation in read.operations if operation.kind in ("aten::add", "aten::exp"))
     assert path == "inputs_0"
     assert add.inputs[0].name == read.inputs[path].name
+    assert (read.path(add.inputs[0]), read.path(exp.inputs[0])) == (path, None)
     assert [reader.kind for reader in read.inputs[path].read_by] == ["aten::add"]
     assert read.inputs[path].made_by.kind == "prim::Param"
     assert [value.made_by.kind for value in exp.inputs] == ["aten::add"]
@@ -252,6 +259,9 @@ def test_a_value_has_the_type_that_it_had_when_traced() -> None:
     operands = output.made_by.inputs
     assert read.is_scalar(operands[1])
     assert operands[1].constant == 0.5
+    number = read.tensor(operands[1])
+    assert number is not None
+    assert (number.item(), read.dtype(operands[1])) == (0.5, torch.float64)
     assert operands[2].constant == 1
     assert (operands[2].dtype, operands[2].ndim, operands[2].shape, operands[2].strides) == (None, None, None, None)
     assert operands[0].constant is None
@@ -290,6 +300,33 @@ def test_an_operation_says_what_it_does_to_memory(function: Any, writes: bool, s
     assert effect.operand.name == operation.inputs[0].name
     assert effect.writes is writes
     assert bool(effect.shared_by) is shares
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "shares"),
+    [
+        (lambda model, x: x.reshape(-1), "reshape", True),
+        (lambda model, x: x.T.reshape(-1), "reshape", False),
+        (lambda model, x: x.T.contiguous(), "contiguous", False),
+        (lambda model, x: x.to(torch.float64), "to", False),
+        (lambda model, x: torch.view_as_complex(x.view(2, 3, 2)), "view_as_complex", True),
+        (lambda model, x: model.table.reshape(-1) + x.sum(), "reshape", True),
+    ],
+    ids=["reshape", "reshape that copies", "contiguous that copies", "to another dtype", "complex view", "a weight"],
+)
+def test_an_operation_that_may_copy_shares_where_it_does_not(function: Any, name: str, shares: bool) -> None:
+    """By the dtype and the strides that its operand had when traced."""
+    (operation,) = (o for o in program.operations(applied(function)) if o.name == name)
+    assert [bool(effect.shared_by) for effect in operation.effects()] == [shares]
+
+
+def test_what_is_taken_out_of_a_list_shares_its_memory() -> None:
+    """A view in a list of views stays one."""
+    module = applied(lambda model, x: x.split(1)[0].add_(1))
+    (unpack,) = (o for o in program.operations(module) if o.kind == "prim::ListUnpack")
+    (effect,) = unpack.effects()
+    assert (effect.operand.name, effect.writes) == (unpack.inputs[0].name, False)
+    assert [value.name for value in effect.shared_by] == [value.name for value in unpack.outputs]
 
 
 def test_an_operation_that_copies_shares_nothing() -> None:

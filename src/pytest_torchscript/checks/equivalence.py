@@ -20,7 +20,10 @@ __all__ = ["Equivalence"]
 _RUNS = 3
 """The profiling executor interprets in the first run, profiles in the second and optimises before the third."""
 
-_HINT = "let the forward do while tracing what it does in eager: no is_tracing() branch, no state kept in Python"
+_HINT = (
+    "let the forward do the same while it is traced: torch.jit.is_tracing() answers otherwise then, x.shape[i] is a tensor, "
+    "which no dictionary holds and whose text is another one, and state kept in Python becomes a constant"
+)
 
 
 class Equivalence(Check):

@@ -32,8 +32,9 @@ def probed_dims(cell: Cell, conversions: Iterable[Conversion]) -> Dims:
     dims = with_guessed_axes(cell.inputs, cell.dims, convolves=convolves, signals=bool(sized))
     axes = {path: dict(named) for path, named in dims.axes.items()}
     for path, axis in _read_by_python(cell, sized):
-        # An image is seldom given with other channels; its height and width are probed.
-        if axis not in axes.get(path, {}) and not (axis == 1 and "height" in axes.get(path, {}).values()):
+        named = axes.get(path, {})
+        # The axis before the height holds the channels of an image, which seldom vary.
+        if axis not in named and named.get(axis + 1) != "height":
             _name_axis(cell, axes, path, axis)
     return Dims(axes)
 
@@ -112,6 +113,8 @@ def _reason(cell: Cell, tensor: torch.Tensor, axis: int) -> str:
         return "the rows of a nested or quantised tensor are not repeated"
     if cell.spec.dims is not None:
         return "dims= does not name it"
+    if tensor.shape[axis] == 0:
+        return "it is empty: there is no entry to repeat, so no other size was tried"
     if tensor.shape[axis] == 1:
         return "it has the size 1, and no name says that it varies: name it in dims= if it does"
     return (

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ __all__ = ["Call", "bind", "bound_call", "own_call", "replaced_call", "snapshot"
 _STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 
-_Arrange = Callable[[tuple[Any, ...]], tuple[list[Any], dict[str, Any]]]
+_Arrange = Callable[[tuple[Any, ...]], tuple[Sequence[Any], dict[str, Any]]]
 """From the values of the inputs, by position, to the arguments of a call."""
 
 

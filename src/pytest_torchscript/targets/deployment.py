@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 
     from ..cell import Cell
     from ..checks import Evidence
+    from ..diagnosis.ops import OperationLog
     from ..nested import Mismatch
+    from ..probing.run import Probe
     from ..spec import Tolerance
     from ..subject.inputs import Dims
     from ..tracing.graph import Graph
+    from ..tracing.program import Program
     from ..tracing.trace import Diagnostic
 
 __all__ = ["Deployment"]
@@ -128,6 +132,19 @@ class Deployment:
         """The canonical graph of the model at the traced size."""
         return self._cell.graph
 
+    @functools.cached_property
+    def program(self) -> Program:
+        """The traced program, read: its operations and their values; the graph alone where ``torch.jit.trace`` refused.
+
+        Whatever the model raises while its graph is made passes through.
+        """
+        from ..nested import tensors
+        from ..tracing.program import Program
+
+        if self.module is None:
+            return Program(self.graph, dict(tensors(self.inputs)))
+        return Program(self.module, self.inputs)
+
     @property
     def results(self) -> Mapping[str, CheckResult]:
         """The results of the checks before this one, by name."""
@@ -156,6 +173,17 @@ class Deployment:
             finally:
                 self._cell.restore()
 
+    @contextlib.contextmanager
+    def bound(self, arrange: Callable[[tuple[Any, ...]], tuple[tuple[Any, ...], dict[str, Any]]]) -> Iterator[bool]:
+        """While open, a ``__call__`` of the model's own gets what ``arrange`` makes of the values that it is called with.
+
+        Yields whether the model has one: its forward then takes what that hands on, and must not be arranged again.
+        """
+        from ..subject.call import bound_call, own_call
+
+        with bound_call(self.model, arrange):
+            yield own_call(type(self.model)) is not None
+
     def arguments_of(self, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """``(args, kwargs)`` of the model's own forward for ``inputs``."""
         args, kwargs = self._cell.call.arguments(inputs)
@@ -177,7 +205,7 @@ class Deployment:
         yield from itertools.islice(right, _MOST_FRESH)
 
     def _is_right(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether the trace equals eager for these inputs."""
+        """Whether the trace equals eager for these inputs, by the marker's tolerance."""
         from ..probing.run import probe
 
         return probe(self._cell, self._evidence.program, inputs).kind == "equal"
@@ -209,6 +237,38 @@ class Deployment:
     def compare(self, actual: Any, expected: Any) -> list[Mismatch]:
         """The leaves in which two outputs differ, by the target's tolerance or the marker's; see ``nested``."""
         return self._cell.compare(actual, expected, widened=self._tolerance)
+
+    def probe(self, program: Callable[[Mapping[str, Any]], Any], inputs: Mapping[str, Any]) -> Probe:
+        """Give the same inputs to eager and to a program that takes them by name.
+
+        Its ``kind`` is ``equal``, ``wrong``, ``raises`` where the program refuses them, or ``outside`` where eager has no
+        answer. Without weights the program alone is asked where eager refuses.
+        """
+        from ..probing.run import give
+
+        found = give(inputs, eager=self.eager, program=program, compare=self.compare)
+        if found.kind == "outside" and self.without_weights:
+            # On the meta device eager often cannot run where the program can.
+            return give(inputs, eager=lambda _: None, program=program, compare=lambda *_: ())
+        return found
+
+    def sizes_around(self, dim: str, size: int) -> list[int]:
+        """The sizes of a dim to try beside ``size``: those that the trace was tried at, and others around it."""
+        from ..probing.plan import sizes_of
+
+        explored = self._evidence.explored
+        tried = () if explored is None else explored.probes.get(dim, ())
+        around = sizes_of(dim, {dim: size}, (), limit=self.limits.get(dim), thorough=True)
+        # Half of 1 is no size to ask for, unless the forward itself asks whether there is anything at all.
+        return [other for other in dict.fromkeys((*tried, *filter(None, around))) if other != size]
+
+    def operations(self, inputs: Mapping[str, Any]) -> OperationLog:
+        """Every call into torch that the model makes, with its result and line; whatever it raises passes through."""
+        from ..diagnosis.ops import OperationLog
+
+        log = OperationLog()
+        log.record(lambda: self.eager(inputs))
+        return log
 
     def restore(self) -> None:
         """Put the model's state back after calls of its own forward."""
@@ -248,6 +308,6 @@ class Deployment:
 
     def line_of(self, node: Any) -> source.Line | None:
         """The user's or library's line of a node of a TorchScript graph."""
-        from ..tracing.program import line_of
+        from ..tracing.nodes import line_of
 
         return line_of(node)

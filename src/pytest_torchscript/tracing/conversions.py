@@ -19,7 +19,7 @@ import torch
 
 from .. import source
 from . import private
-from .program import origin_of, shaped_by_values, value_number
+from .nodes import origin_of, shaped_by_values, value_number
 
 __all__ = ["FUNCTIONS", "METHODS", "Conversion", "origin_of", "value_number", "watching"]
 

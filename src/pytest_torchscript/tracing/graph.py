@@ -19,7 +19,7 @@ from ..subject.call import Call
 from . import private
 from .conversions import Conversion, watching
 from .execute import in_own_thread
-from .program import constant_tensor, line_of, nodes_in, value_number
+from .nodes import constant_tensor, line_of, nodes_in, value_number
 from .trace import quiet
 
 __all__ = ["Difference", "Graph", "Node", "differences", "graph_of", "nodes_of"]

@@ -1,15 +1,13 @@
 """A traced program, read: its operations, what they read and give, and the line of source that each comes from.
 
-The other files of this folder walk torch's graphs by the functions here; all other folders see :class:`Program`,
-:class:`Operation` and :class:`Value`, or ask one of the questions. Nodes die with their graph, and a ScriptModule makes its
-graph anew with each look: what is handed out keeps it.
+Other folders see :class:`Program`, :class:`Operation` and :class:`Value`, or ask one of the questions; ``nodes`` walks
+torch's own graphs. Nodes die with their graph, and a ScriptModule makes its graph anew with each look: what is handed out
+keeps it.
 """
 
 from __future__ import annotations
 
-import collections
 import functools
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 from .. import source
 from ..nested import join
 from . import private
+from .nodes import constant_tensor, line_of, nodes_in, origin_of, returned_by
 
 __all__ = [
     "Constant",
@@ -35,93 +34,6 @@ __all__ = [
     "writes_into_constants",
 ]
 
-# Torch's own graphs, for this folder
-
-
-def nodes_in(block: Any) -> Iterator[Any]:
-    """Every node in order, those of branches and loops in scripted parts included."""
-    for node in block.nodes():
-        yield node
-        for inner in node.blocks():
-            yield from nodes_in(inner)
-
-
-def line_of(node: Any) -> source.Line | None:
-    """The user's or library's line of a node. It is dear: torch writes the whole stack out."""
-    return source.innermost(source.parse_stack(node.sourceRange()))
-
-
-def constant_tensor(node: Any) -> torch.Tensor | None:
-    """The tensor of a ``prim::Constant``."""
-    if node.kind() != "prim::Constant" or "value" not in node.attributeNames() or node.kindOf("value") != "t":
-        return None
-    tensor: torch.Tensor = node.t("value")
-    return tensor
-
-
-def value_number(value: Any) -> int:
-    """The number torch gave a traced value; it grows in the order of tracing. -1 for a value with a name."""
-    name = value.debugName().rsplit(".", 1)[-1]
-    return int(name) if name.isdigit() else -1
-
-
-# Operations whose result is, or shares the memory of, their first argument.
-_ALIASES = ("aten::lift_fresh", "aten::detach", "aten::alias", "aten::view", "aten::slice", "aten::select", "aten::to")
-
-
-def origin_of(value: Any) -> Any:
-    """The traced value that ``value`` is another name, or a view, of."""
-    while value.node().kind() in _ALIASES:
-        value = next(iter(value.node().inputs()))
-    return value
-
-
-# Operations whose result has a shape that values decide.
-_SELECTIONS = re.compile(r"aten::(nonzero(_numpy)?|argwhere|masked_select|bincount|_?unique\w*)")
-_MASKS = (torch.bool, torch.uint8)
-_NEAR = 50
-
-
-def _selects(node: Any) -> bool:
-    inputs = list(node.inputs())
-    if node.kind() in ("aten::index", "aten::_unsafe_index"):
-        return any(
-            index.type().kind() == "TensorType" and index.type().dtype() in _MASKS for index in inputs[1].node().inputs()
-        )
-    return bool(_SELECTIONS.fullmatch(node.kind())) or (node.kind() == "aten::where" and len(inputs) == 1)
-
-
-def shaped_by_values(value: Any) -> bool:
-    """Whether the shape of a traced tensor comes from values, as that of ``x.nonzero()`` does.
-
-    The nearest operations are looked at: code reads the size of a selection soon after it has selected.
-    """
-    seen: set[str] = set()
-    pending = collections.deque([value])
-    while pending and len(seen) < _NEAR:
-        value = pending.popleft()
-        if value.debugName() not in seen:
-            seen.add(value.debugName())
-            if _selects(value.node()):
-                return True
-            pending.extend(value.node().inputs())
-    return False
-
-
-def returned_by(graph: Any) -> list[Any]:
-    """The values of the output leaves, in order."""
-
-    def leaves(value: Any) -> Iterator[Any]:
-        node = value.node()
-        kind, inputs = node.kind(), list(node.inputs())
-        if kind not in ("prim::TupleConstruct", "prim::ListConstruct", "prim::DictConstruct"):
-            yield value
-            return
-        for entry in inputs[1::2] if kind == "prim::DictConstruct" else inputs:
-            yield from leaves(entry)
-
-    return [leaf for output in graph.outputs() for leaf in leaves(output)]
-
 
 def _graph_of(program: Any) -> Any:
     """torch's graph of a ScriptModule, of a canonical graph of ours, or the graph itself."""
@@ -131,6 +43,9 @@ def _graph_of(program: Any) -> Any:
 
 
 # What the other folders see
+
+# Operations that give a copy where the tensor is not contiguous.
+_MAY_COPY = ("reshape", "contiguous", "flatten", "ravel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +106,13 @@ class Value:
         return self._raw.toIValue()
 
     @property
+    def is_contiguous(self) -> bool:
+        """Whether a tensor was contiguous when traced; True where that is unknown."""
+        if self.shape is None or self.strides is None:
+            return True
+        return torch.empty_strided(self.shape, self.strides, device="meta").is_contiguous()
+
+    @property
     def attribute(self) -> str | None:
         """The name of a parameter or buffer in the module, as ``head.scale``; None for anything else."""
         names, node = [], self._raw.node()
@@ -226,6 +148,11 @@ class Operation:
         return self.kind.rpartition("::")[2].removeprefix("_")
 
     @property
+    def computes(self) -> bool:
+        """Whether it computes something, and is no constant, container or control flow."""
+        return not self.kind.startswith("prim::")
+
+    @property
     def inputs(self) -> list[Value]:
         return [Value(value, self._graph) for value in self._raw.inputs()]
 
@@ -239,12 +166,15 @@ class Operation:
         return line_of(self._raw)
 
     def effects(self) -> Iterator[Effect]:
-        """By the operation's schema; nothing for an operation that is no tensor operation.
+        """By the operation's schema; nothing for an operation that is neither a tensor operation nor takes a list apart.
 
         Raises:
             Unavailable: this torch does not tell.
         """
         private.require("torch._C.parse_schema")
+        if self.kind in ("prim::ListUnpack", "prim::TupleUnpack"):
+            yield Effect(self.inputs[0], writes=False, shared_by=tuple(self.outputs))
+            return
         text = self._raw.schema()
         if not text.startswith("aten::"):
             return
@@ -254,12 +184,20 @@ class Operation:
             if alias is None:
                 continue
             # A list of views carries no set of its own; its operand is marked (a -> *) instead.
-            shared = tuple(
+            results = (
                 value
                 for result, value in zip(schema.returns, self.outputs, strict=False)
                 if "*" in alias.after_set or (result.alias_info and alias.before_set & result.alias_info.before_set)
             )
+            shared = tuple(value for value in results if self._shares(operand, value))
             yield Effect(operand, bool(alias.is_write), shared)
+
+    def _shares(self, operand: Value, result: Value) -> bool:
+        """Whether an operation that may copy gives a view: ``to`` of the same dtype, ``reshape`` of a contiguous tensor."""
+        if None not in (result.dtype, operand.dtype) and result.dtype is not operand.dtype:
+            # view_as_real is a view for all that.
+            return self.name.startswith("view_as")
+        return self.name not in _MAY_COPY or operand.is_contiguous
 
 
 class Program:
@@ -276,15 +214,21 @@ class Program:
         # A module is the first input of its own graph; a graph of ours takes the tensors one by one.
         named = zip(paths, given[1:] if self._module is not None else given, strict=False)
         self.inputs = {path: leaf for name, value in named for path, leaf in _unpacked(value, name)}
+        self._paths = {value.name: path for path, value in self.inputs.items()}
         self.operations = [Operation(node, graph) for node in nodes_in(graph)]
         self.outputs = [Value(value, graph) for value in returned_by(graph)]
 
     def tensor(self, value: Value) -> torch.Tensor | None:
         """The tensor that a value is in every run: a constant, a parameter or a buffer."""
-        found = self._module if value.attribute else value.constant
-        for name in (value.attribute or "").split(".") if value.attribute else ():
-            found = getattr(found, name, None)
+        if value.attribute is None:
+            # Not `constant`, which is a number for a tensor that stands for one.
+            return constant_tensor(value._raw.node())
+        found: Any = functools.reduce(lambda owner, name: getattr(owner, name, None), value.attribute.split("."), self._module)
         return found if isinstance(found, torch.Tensor) else None
+
+    def path(self, value: Value) -> str | None:
+        """The path of the input that a value is; None for any other value."""
+        return self._paths.get(value.name)
 
     def dtype(self, value: Value) -> torch.dtype | None:
         """The dtype that a value has; None for what is no tensor, or unknown."""

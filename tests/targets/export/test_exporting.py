@@ -41,6 +41,46 @@ class Numbers(nn.Module):
         return x * 2, None, 3, "text"
 
 
+class Scaled(nn.Linear):
+    """A module with a ``__call__`` of its own that hands arguments on by name."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 4)
+
+    def forward(self, x: Tensor, scale: Tensor, power: int = 1) -> Tensor:
+        return super().forward(x) * scale**power
+
+    def __call__(self, x: Tensor, scale: Tensor, power: int = 1) -> Tensor:
+        return super().__call__(x, scale=scale + 1, power=power)
+
+
+class Holding(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scaled = Scaled()
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        return self.scaled(x, scale=scale).relu()
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs"),
+    [
+        (Scaled(), (X, floats(2, 1, 1))),
+        (Scaled(), {"x": X, "scale": floats(2, 1, 1), "power": 2}),
+        (Holding(), (X, floats(2, 1, 1))),
+    ],
+    ids=["by position", "with a constant", "inside"],
+)
+def test_a_model_with_a_call_of_its_own_exports(model: nn.Module, inputs: Any) -> None:
+    """What its ``__call__`` does to the arguments is part of the program, and the class is as before."""
+    call = type(model).__call__
+    result = export(model, inputs, shapes="dynamic")
+    assert (result.status, result.findings) == (Status.PASSED, ())
+    assert result.metrics["export_dims"] == {"batch": "dynamic", "seq": "dynamic"}
+    assert type(model).__call__ is call
+
+
 @pytest.mark.parametrize(
     ("model", "inputs", "dims"),
     [

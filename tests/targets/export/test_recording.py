@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from pytest_torchscript.result import Status
+from pytest_torchscript.result import Status, Verdict
 
 from .cases import BranchesOnCount, BranchesOnSum, LongOnly, X, export
 
@@ -83,6 +83,15 @@ def test_a_users_compiled_function_is_not_compiled_again() -> None:
     function(X)
     assert len(compiled) == 1
     torch._dynamo.reset()
+
+
+def test_nothing_is_exported_without_a_private_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is said by name: without it a line would be wrong, or the user's memory full."""
+
+    monkeypatch.delattr("torch.fx.graph_module._loader")
+    result = export(nn.Linear(4, 3), (X,))
+    assert result.verdict is Verdict.UNAVAILABLE
+    assert "lacks torch.fx.graph_module._loader, which the export target needs" in result.findings[0].message
 
 
 def test_symbolic_sizes_are_let_go() -> None:

@@ -21,7 +21,7 @@ from pytest_torchscript import checks
 from pytest_torchscript.result import Verdict
 from pytest_torchscript.targets import Deployment, LibTorch, libtorch
 from pytest_torchscript.targets.libtorch import failures
-from pytest_torchscript.tracing.graph import Graph, nodes_of
+from pytest_torchscript.tracing.program import Program
 
 from ...checks.alone import guilty, place
 from .cases import Takes, X, deployment, judged
@@ -74,8 +74,8 @@ def test_such_an_operation_is_found_in_a_block_too() -> None:
 
     with operators("twice(Tensor x) -> Tensor", twice=lambda x: x * 2), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = torch.jit.script(either).inlined_graph
-        line = failures._line_of(cast("Deployment", SimpleNamespace(graph=Graph(tuple(nodes_of(graph))))), "mylib::twice")
+        program = Program(torch.jit.script(either).inlined_graph, {})
+        line = failures._line_of(cast("Deployment", SimpleNamespace(program=program)), "mylib::twice")
     assert line is not None
     assert line.text.endswith("# guilty")
 
@@ -127,8 +127,8 @@ class TwoInputs(LibTorch):
 def test_an_error_says_at_which_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cause is torch's last word, the line that of the Python source."""
     # Out of range on the way to C++, and not before: eager takes both.
-    honest = libtorch._plain
-    monkeypatch.setattr(libtorch, "_plain", lambda value: honest(value) + (90 if 9 in value else 0))
+    honest = libtorch._known
+    monkeypatch.setattr(libtorch, "_known", lambda path, leaf: honest(path, leaf) + (90 if 9 in leaf else 0))
     result = judged(Table(), (torch.tensor([1, 2]),), target=TwoInputs())
     assert result.verdict is Verdict.TARGET_FAILURE
     (finding,) = result.findings

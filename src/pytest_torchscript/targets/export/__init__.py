@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...tracing import private
 from ..deployment import Deployment
-from .exporting import exported
+from .exporting import Run, exported
+from .fast_path import FAST_PATH_HINT, differs_by_fast_path
 from .judging import judge
-from .probing import FAST_PATH_HINT, Program, differs_by_fast_path, give
 from .recording import quiet
 from .turn import alone
 
 __all__ = ["build", "run"]
 
 
-def build(deployment: Deployment) -> Program:
+def build(deployment: Deployment) -> Run:
     """Export the model and try the program at other sizes and values.
 
     ``metrics`` get ``exportable``, ``export_dims`` (the class of each dim, as the check ``shapes`` has it), ``graph_nodes``
@@ -28,7 +29,9 @@ def build(deployment: Deployment) -> Program:
     Raises:
         Unsupported: torch.export refuses the model.
         Missing: an export that exceeded its time still runs in another thread.
+        Unavailable: this torch lacks a private name that the target needs.
     """
+    private.require(*private.EXPORT)
     with alone(deployment.timeout), quiet():
         deployment.metrics["exportable"] = False
         attempt = exported(deployment)
@@ -40,13 +43,13 @@ def build(deployment: Deployment) -> Program:
             judge(deployment, attempt)
         finally:
             attempt.log.forget()
-    return attempt.module
+    return attempt.run
 
 
-def run(artefact: Program, deployment: Deployment, inputs: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+def run(artefact: Run, deployment: Deployment, inputs: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
     """The exported program's outputs."""
     with quiet():
-        outputs = [give(artefact, values) for values in inputs]
+        outputs = [artefact(values) for values in inputs]
     if any(differs_by_fast_path(deployment, *pair) for pair in zip(inputs, outputs, strict=True)):
         deployment.fail(
             "the exported program differs from eager by the fast path of nn.TransformerEncoder alone, which torch.export "

@@ -5,23 +5,25 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch.export import Dim, ExportedProgram
 
-from ...nested import clone, tensors
+from ...nested import clone, map_tensors, tensors
 from ...tracing import private
 from ..base import Unsupported
 from ..deployment import Deployment
-from .probing import Program, probe
 from .recording import GuardLog
 from .refusals import refusal
 from .turn import out_of_time
 
-__all__ = ["Attempt", "exported"]
+__all__ = ["Attempt", "Run", "exported"]
+
+Run = Callable[[Mapping[str, Any]], Any]
+"""An exported program: takes the inputs by name, and gives outputs that nothing which runs later changes."""
 
 
 class _Example(NamedTuple):
@@ -36,7 +38,7 @@ class Attempt:
     """A program, the inputs it was exported at, and the dims that torch refused to take as dynamic, each with its reason."""
 
     program: ExportedProgram
-    module: Program
+    run: Run
     inputs: Mapping[str, Any]
     sizes: Mapping[str, int]
     log: GuardLog
@@ -50,7 +52,7 @@ def exported(deployment: Deployment) -> Attempt:
     attempt = _with_most_dims(deployment, larger or traced, wanted)
     if larger is None or deployment.without_weights:
         return attempt
-    if probe(deployment, attempt.module, deployment.inputs).kind in ("wrong", "raises"):
+    if deployment.probe(attempt.run, deployment.inputs).kind in ("wrong", "raises"):
         # torch assumes that a dynamic size is never 1. A program that cannot run the user's own call is not one to deploy.
         attempt.log.forget()
         return _with_most_dims(deployment, traced, wanted)
@@ -106,11 +108,20 @@ def _attempt(deployment: Deployment, example: _Example, dynamic: Sequence[str]) 
             shapes = _dynamic_shapes(deployment, example.inputs, arguments, dynamic)
             program = torch.export.export(deployment.model, arguments, dynamic_shapes=shapes, strict=False)
             # Generates the program's code, which not every exported program allows.
-            module = program.module()
+            run = _by_name(program.module())
     except Exception as error:  # noqa: BLE001 - torch.export raises whatever the model does among fake tensors
         log.forget()
         raise refusal(deployment, error) from None
-    return Attempt(program=program, module=module, log=log, **example._asdict())
+    return Attempt(program=program, run=run, log=log, **example._asdict())
+
+
+def _by_name(program: Callable[..., Any]) -> Run:
+    """A program that takes the inputs by position, as one that takes copies of them by name."""
+
+    def run(inputs: Mapping[str, Any]) -> Any:
+        return map_tensors(lambda tensor: tensor.detach().clone(), program(*clone(dict(inputs)).values()))
+
+    return run
 
 
 @contextlib.contextmanager
@@ -124,9 +135,12 @@ def _bound(deployment: Deployment, inputs: Mapping[str, Any]) -> Iterator[tuple[
     had, before, original = "forward" in model.__dict__, model.__dict__.get("forward"), model.forward
     names = list(inputs)
 
+    def arranged(values: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return deployment.arguments_of(dict(zip(names, values, strict=True)))
+
     # A function: torch.export asks it for its code.
-    def forward(*values: Any) -> Any:
-        args, kwargs = deployment.arguments_of(dict(zip(names, values, strict=True)))
+    def forward(*values: Any, **named: Any) -> Any:
+        args, kwargs = (values, named) if own else arranged(values)
         return original(*args, **kwargs)
 
     forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -134,7 +148,8 @@ def _bound(deployment: Deployment, inputs: Mapping[str, Any]) -> Iterator[tuple[
     )
     model.__dict__["forward"] = forward
     try:
-        yield tuple(clone(dict(inputs)).values())
+        with deployment.bound(arranged) as own:
+            yield tuple(clone(dict(inputs)).values())
     finally:
         # If this export is out of time, a later one may have bound its own.
         if model.__dict__.get("forward") is forward:

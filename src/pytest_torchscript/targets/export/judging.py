@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...nested import tensors
 from ...result import Status
 from ..base import Unsupported
 from ..deployment import Deployment
+from ..tools import Probe, classify
 from .exporting import Attempt
-from .probing import FAST_PATH_HINT, Probe, classify, differs_by_fast_path, give, probe, sizes_to_try
+from .fast_path import FAST_PATH_HINT, differs_by_fast_path
 from .recording import input_shapes
 from .refusals import KEEP, reason_of
 
@@ -58,7 +59,7 @@ def _right_where_exported(deployment: Deployment, attempt: Attempt) -> bool:
     Raises:
         Unsupported: it refuses them.
     """
-    found = probe(deployment, attempt.module, deployment.inputs)
+    found = deployment.probe(attempt.run, deployment.inputs)
     if found.kind == "raises":
         deployment.metrics.update(exportable=False, refusal="does not run")
         raise Unsupported(
@@ -74,7 +75,7 @@ def _other_values(deployment: Deployment, attempt: Attempt) -> None:
         return
     tried = 0
     for name, inputs in deployment.variants():
-        found = probe(deployment, attempt.module, inputs)
+        found = deployment.probe(attempt.run, inputs)
         if found.kind == "wrong":
             message = f"the exported program is silently wrong for other values ({name})"
             _fail_wrong(deployment, attempt, message, found, inputs)
@@ -90,8 +91,8 @@ def _inputs(deployment: Deployment, attempt: Attempt, sizes: Mapping[str, int]) 
 
 
 def _probes_of(deployment: Deployment, attempt: Attempt, dim: str) -> dict[int, Probe]:
-    sizes = sizes_to_try(attempt.sizes[dim], deployment.limits.get(dim))
-    return {size: probe(deployment, attempt.module, _inputs(deployment, attempt, {dim: size})) for size in sizes}
+    sizes = deployment.sizes_around(dim, attempt.sizes[dim])
+    return {size: deployment.probe(attempt.run, _inputs(deployment, attempt, {dim: size})) for size in sizes}
 
 
 def _accepted(probes: Mapping[int, Probe]) -> int:
@@ -122,7 +123,7 @@ def _is_static(deployment: Deployment, attempt: Attempt, dim: str) -> bool:
 def _together(deployment: Deployment, attempt: Attempt, sizes: Mapping[str, int], classes: dict[str, str]) -> None:
     """Try all dynamic dims at another size at once."""
     inputs = _inputs(deployment, attempt, sizes)
-    found = probe(deployment, attempt.module, inputs)
+    found = deployment.probe(attempt.run, inputs)
     where = " and ".join(f"{dim} {size}" for dim, size in sizes.items())
     if found.kind == "wrong":
         classes.update(dict.fromkeys(sizes, "unsafe"))
@@ -149,7 +150,7 @@ def _report(deployment: Deployment, attempt: Attempt, dim: str, kind: str, probe
     elif refused and deployment.shape_rule(dim) != "fixed":
         _report_refused(deployment, attempt, kind, refused, probes[refused[0]], details)
     elif kind == "untested" and deployment.shape_rule(dim) == "dynamic":
-        tried = f"eager takes none of {', '.join(map(str, probes))}" if probes else "its limit leaves no other size"
+        tried = f"eager takes none of {_listed(probes)}" if probes else "its limit leaves no other size"
         deployment.note(
             f"{dim} is untested in the exported program, declared dynamic: exported at {attempt.sizes[dim]}, and {tried}",
             hint=f"give the test inputs at a size of {dim} that has others beside it, or declare it fixed",
@@ -157,9 +158,13 @@ def _report(deployment: Deployment, attempt: Attempt, dim: str, kind: str, probe
         )
 
 
+def _listed(sizes: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(sizes)))
+
+
 def _report_wrong(deployment: Deployment, attempt: Attempt, sizes: list[int], found: Probe, details: Mapping[str, Any]) -> None:
     dim, first = details["dim"], sizes[0]
-    also = f" (and at {', '.join(map(str, sizes[1:]))})" if len(sizes) > 1 else ""
+    also = f" (and at {_listed(sizes[1:])})" if len(sizes) > 1 else ""
     message = f"{dim} is silently wrong in the exported program: exported at {attempt.sizes[dim]}, off at {first}{also}"
     inputs = _inputs(deployment, attempt, {dim: first})
     _fail_wrong(deployment, attempt, message, found, inputs, details=details, hint=_NEVER_ONE if sizes == [1] else _HIDDEN)
@@ -177,7 +182,7 @@ def _report_refused(
         about = {"line": refusal.line, "where": "specialised at", "hint": refusal.hint}
     (deployment.fail if demanded else deployment.note)(
         f"{dim} is {kind} in the exported program{', declared dynamic' if demanded else ''}: exported at "
-        f"{attempt.sizes[dim]}, it refuses {', '.join(map(str, sizes))}: {reason_of(refusal or found.error)}",
+        f"{attempt.sizes[dim]}, it refuses {_listed(sizes)}: {reason_of(refusal or found.error)}",
         details=details,
         **about,
     )
@@ -205,7 +210,7 @@ def _fail_wrong(
     hint: str = _HIDDEN,
 ) -> None:
     mismatch = found.mismatches[0]
-    by_fast_path = differs_by_fast_path(deployment, inputs, give(attempt.module, inputs))
+    by_fast_path = differs_by_fast_path(deployment, inputs, attempt.run(inputs))
     deployment.fail(
         f"{message}: {mismatch.label} by {mismatch.text}",
         path=mismatch.path,

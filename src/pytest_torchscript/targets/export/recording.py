@@ -14,6 +14,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ... import source
+from ...nested import walk
 from ...tracing import private
 
 __all__ = ["GuardLog", "input_shapes", "quiet", "scripted_part"]
@@ -99,43 +100,36 @@ class GuardLog:
         """The line of the first guard that these inputs break, and whether it lies in torch's recurrent layers."""
         if self._environment is None:
             return None, False
-        sizes = dict(_sizes(dict(inputs), "L"))
-        symbols = {}
-        for symbol, sources in self._environment.var_to_sources.items():
-            for entry in sources:
-                name = entry.name() if callable(entry.name) else entry.name
-                if name in sizes:
-                    symbols[symbol] = sizes[name]
-        for guard in self._environment.guards:
+        given = dict(_sizes(inputs))
+        named = private.symbols_of_sizes(self._environment).items()
+        sizes = {symbol: given[name] for symbol, names in named for name in names if name in given}
+        for guard in private.guards_on_sizes(self._environment):
             line, unrolled = self._line_of(guard)
-            if line is not None and _is_broken(guard.expr, symbols):
+            if line is not None and _is_broken(guard.expression, sizes):
                 return line, unrolled
         return None, False
 
-    def _line_of(self, guard: Any) -> tuple[source.Line | None, bool]:
+    def _line_of(self, guard: private.SizeGuard) -> tuple[source.Line | None, bool]:
         """The model's line of a guard, and whether it was made inside torch's recurrent layers."""
-        location = getattr(guard, "sloc", None)
-        if location is not None:
-            return self._lines.get(id(location), (None, None, False))[1:]
-        frames: list[Any] = getattr(getattr(guard, "stack", None), "summary", list)()
-        lines = (source.Line(frame.filename, frame.lineno or 0, frame.name) for frame in reversed(frames))
+        if guard.location is not None:
+            return self._lines.get(id(guard.location), (None, None, False))[1:]
+        lines = (source.Line(frame.filename, frame.lineno or 0, frame.name) for frame in reversed(guard.frames()))
         return source.innermost(lines), False
 
     def forget(self) -> None:
         """Drop the recorded lines, and the cache of symbolic operations that torch would keep for good."""
         if self._environment is not None:
-            getattr(self._environment, "fake_tensor_cache", {}).clear()
+            private.forget_symbolic_operations(self._environment)
         self._environment = None
         self._lines.clear()
 
 
-def _sizes(value: Any, name: str) -> Iterator[tuple[str, int]]:
+def _sizes(inputs: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """Every size of the inputs with torch's name for it: ``L['pair'][0].size()[1]``."""
-    if isinstance(value, torch.Tensor):
-        yield from ((f"{name}.size()[{axis}]", size) for axis, size in enumerate(value.shape))
-    elif isinstance(value, (Mapping, list, tuple)):
-        for key, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _sizes(entry, f"{name}[{key!r}]")
+    for keys, leaf in walk(dict(inputs)):
+        if isinstance(leaf, torch.Tensor):
+            name = "L" + "".join(f"[{key!r}]" for key in keys)
+            yield from ((f"{name}.size()[{axis}]", size) for axis, size in enumerate(leaf.shape))
 
 
 def _is_broken(expression: Any, sizes: Mapping[Any, int]) -> bool:

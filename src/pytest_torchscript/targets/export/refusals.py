@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 
 from ... import source
-from ...diagnosis.error_text import root_cause
 from ..base import Unsupported
 from ..deployment import Deployment
+from ..tools import root_cause
 from .recording import scripted_part
 
 __all__ = ["KEEP", "reason_of", "refusal"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ...nested import map_with_path
 from ..base import Missing, Unsupported
 from ..deployment import Deployment
 from . import compiler
@@ -63,7 +64,7 @@ def run(artefact: Artefact, deployment: Deployment, inputs: Sequence[Mapping[str
     deadline = Deadline(deployment.timeout)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=deployment.directory))
     with (folder / "inputs.pt").open("wb") as given:
-        torch.save([tuple(_plain(value) for value in sample.values()) for sample in inputs], given)
+        torch.save([map_with_path(_known, tuple(sample.values()), plain=True) for sample in inputs], given)
     try:
         code = _status(artefact.program, artefact.file, folder, deadline, count=len(inputs))
     except Missing:
@@ -111,16 +112,11 @@ def _discarded(program: Path, reason: str) -> Missing:
     return error
 
 
-def _plain(value: Any) -> Any:
-    """``value`` in containers and tensors of the classes that C++ knows in a pickle."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().as_subclass(torch.Tensor)
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        entries = [_plain(entry) for entry in value]
-        return entries if isinstance(value, list) else tuple(entries)
-    return value
+def _known(_: str, leaf: Any) -> Any:
+    """A leaf, as a class that C++ knows in a pickle."""
+    if isinstance(leaf, torch.Tensor):
+        return leaf.detach().as_subclass(torch.Tensor)
+    return tuple(leaf) if isinstance(leaf, torch.Size) else leaf
 
 
 def _loaded(file: Path) -> Any:

@@ -24,8 +24,8 @@ import platformdirs
 import torch
 from filelock import FileLock, Timeout
 
-from ...diagnosis.error_text import root_cause
 from ..base import Missing
+from ..tools import root_cause
 from .process import Deadline, execute, signal_name
 
 __all__ = ["attempts", "cache_folder", "first_error", "missing", "name_of", "own_folder", "program", "torch_environment"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 from ... import source
-from ...diagnosis.error_text import root_cause
-from ...diagnosis.remedies import hint_for
 from ...errors import GateError
 from ..base import Unsupported
 from ..deployment import Deployment
+from ..tools import hint_for, root_cause
 from .process import signal_name
 
 __all__ = ["ProgramFailed", "activity", "failure", "not_saved"]
@@ -72,9 +71,5 @@ def activity(step: str, count: int) -> str:
 
 
 def _line_of(deployment: Deployment, kind: str) -> source.Line | None:
-    """The source line of the first node of a kind, in the program or in a block of it."""
-    try:
-        nodes = deployment.graph.nodes
-    except Exception:  # noqa: BLE001 - the model may refuse to be traced once more: the failure then has no line
-        return None
-    return next((node.line for node in nodes if node.kind == kind), None)
+    """The source line of the first operation of a kind, in the program or in a block of it."""
+    return next((operation.line for operation in deployment.program.operations if operation.kind == kind), None)

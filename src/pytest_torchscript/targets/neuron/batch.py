@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from ... import source
-from ...diagnosis.ops import OperationLog, first_difference
 from ...nested import map_tensors, tensors
 from ...result import Finding
 from ..base import NotJudged
 from ..deployment import Deployment
-from .lint import META, NO_BATCH, UNTRACED, declared_at
-from .program import Program
+from ..tools import first_difference
+from .lint import META, NO_BATCH, UNTRACED, declared_at, program_of
 
 __all__ = ["dynamic_batch"]
 
@@ -99,12 +98,8 @@ def _differs_at(
     deployment: Deployment, inputs: Mapping[str, Any], index: int, path: str
 ) -> tuple[source.Line | None, str | None]:
     """The first operation that gives a row something else alone than in its batch; failing that, what computes ``path``."""
-    # Taken before the log opens: taking a row is an operation too.
-    row = _row(inputs, index)
-    alone, together = OperationLog(), OperationLog()
     try:
-        alone.record(lambda: deployment.eager(row))
-        together.record(lambda: deployment.eager(inputs))
+        alone, together = deployment.operations(_row(inputs, index)), deployment.operations(inputs)
     except Exception:  # noqa: BLE001 - no operations to compare then
         return _computed_at(deployment, path), "computed at"
     differing = first_difference(alone, together, crop=True, at_start=index > 0, slack=1e-3)
@@ -126,12 +121,11 @@ def _rows_meet(alone: torch.Tensor, together: torch.Tensor) -> bool:
 
 def _computed_at(deployment: Deployment, path: str) -> source.Line | None:
     """The line of the operation in the program that gives an output."""
-    program = Program.of(deployment)
+    program = program_of(deployment)
     paths = [name for name, _ in tensors(deployment.expected)]
-    values = program.returned if program else []
-    if path not in paths or len(values) != len(paths):
+    if program is None or path not in paths or len(program.outputs) != len(paths):
         return None
-    return values[paths.index(path)].operation.line
+    return program.outputs[paths.index(path)].made_by.line
 
 
 def _other_batch(deployment: Deployment) -> Finding | None:

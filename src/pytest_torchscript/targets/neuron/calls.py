@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 
-from ...nested import describe, join
+from ...nested import describe, leaves
 from ...result import Finding
 from ..base import NotJudged
 from ..deployment import Deployment
-from .lint import MOST_LINES, UNTRACED, Place, declared_at, require
-from .program import Operation, Program
+from ..tools import Operation, Program
+from .lint import MOST_LINES, UNTRACED, Place, declared_at, program_of, require
 
 __all__ = ["in_place_input", "inputs", "max_length", "outputs", "unused_input"]
 
@@ -31,25 +31,15 @@ def max_length(deployment: Deployment) -> Iterator[Finding]:
             )
 
 
-def _unlike(value: Any, path: str, *, mappings: bool) -> Iterator[tuple[str, Any]]:
-    """What is neither a tensor nor a tuple or list (or, for outputs, a dict) of such."""
-    if isinstance(value, torch.Tensor):
-        return
-    if isinstance(value, (tuple, list)) and not isinstance(value, torch.Size):
-        entries: Any = enumerate(value)
-    elif mappings and isinstance(value, Mapping):
-        entries = value.items()
-    else:
-        yield path, value
-        return
-    for key, entry in entries:
-        yield from _unlike(entry, join(path, key), mappings=mappings)
-
-
 def inputs(deployment: Deployment) -> Iterator[Finding]:
     """Inputs other than tensors and nested tuples or lists of them."""
-    unlike = [entry for name, value in deployment.inputs.items() for entry in _unlike(value, name, mappings=False)]
-    for path, value in unlike[:MOST_LINES]:
+    found = (
+        (path, leaf)
+        for name, value in deployment.inputs.items()
+        for path, leaf in leaves(value, name, lambda entry: isinstance(entry, Mapping))
+        if not isinstance(leaf, torch.Tensor)
+    )
+    for path, value in itertools.islice(found, MOST_LINES):
         yield deployment.finding(
             f"input {path!r} is a {describe(value)}; Neuron takes tensors, and nested tuples or lists of them",
             line=declared_at(deployment),
@@ -62,15 +52,16 @@ def inputs(deployment: Deployment) -> Iterator[Finding]:
 def outputs(deployment: Deployment) -> Iterator[Finding]:
     """Outputs other than tensors and nested tuples, lists or dicts of them."""
     require(deployment, "eager")
-    unlike = list(_unlike(deployment.expected, "", mappings=True))
+    unlike = [(path, leaf) for path, leaf in leaves(deployment.expected) if not isinstance(leaf, torch.Tensor)]
     line = deployment.returned_at() if unlike else None
     for path, value in unlike[:MOST_LINES]:
+        whole = value is deployment.expected
         yield deployment.finding(
-            f"{f'output {path!r}' if path else 'the output'} is a {describe(value)}; "
+            f"{'the output' if whole else f'output {path!r}'} is a {describe(value)}; "
             "Neuron gives tensors, and nested tuples, lists or dicts of them",
             line=line,
             where="returned at",
-            path=path or None,
+            path=None if whole else path,
             hint="return tensors alone: leave None out, and make a number a tensor in the graph",
         )
 
@@ -82,15 +73,15 @@ _LIKE = ("_like", "aten::new_zeros", "aten::new_ones", "aten::new_full", "aten::
 def unused_input(deployment: Deployment) -> Iterator[Finding]:
     """Inputs that no operation reads; Neuron ignores them, with a warning of its own."""
     # The graph of a model that cannot be traced lacks the outputs that stand in the way, and what computes them.
-    program = Program.of(deployment) if deployment.module is not None else None
+    program = program_of(deployment) if deployment.module is not None else None
     if program is None:
         raise NotJudged(UNTRACED)
     unused: list[tuple[str, str]] = []
-    for value, path in program.paths.items():
-        users = {user.kind for user in value.users}
-        if not users:
+    for path, value in program.inputs.items():
+        readers = {reader.kind for reader in value.read_by}
+        if not readers:
             unused.append((path, "is not used"))
-        elif all(kind in _SIZE_ONLY or kind.endswith(_LIKE) for kind in users):
+        elif all(kind in _SIZE_ONLY or kind.endswith(_LIKE) for kind in readers):
             unused.append((path, "is used for its shape alone, which is fixed"))
     for path, how in unused[:MOST_LINES]:
         yield deployment.finding(
@@ -112,15 +103,15 @@ def _changes(operation: Operation) -> bool:
 
 def in_place_input(program: Program) -> Iterator[Place]:
     """Writes into an input, or into a view of one."""
-    shared = dict(program.paths)
+    shared = {value.name: path for path, value in program.inputs.items()}
     for operation in program.operations:
-        if not any(value in shared for value in operation.inputs):
+        if not any(value.name in shared for value in operation.inputs):
             continue
-        for value, writes, results in operation.aliases():
-            path = shared.get(value)
+        for effect in operation.effects():
+            path = shared.get(effect.operand.name)
             if path is None:
                 continue
-            if writes and _changes(operation):
+            if effect.writes and _changes(operation):
                 message = f"{operation.name} writes into the input {path!r}, which stays as it was on the device"
                 yield Place(operation, message, "work on a copy: clone(), or the operation without the trailing underscore")
-            shared.update(dict.fromkeys(results, path))
+            shared.update({value.name: path for value in effect.shared_by})

@@ -11,9 +11,20 @@ from ... import source
 from ...result import Finding, Status
 from ..base import NotJudged
 from ..deployment import Deployment
-from .program import Operation, Program
+from ..tools import Operation, Program
 
-__all__ = ["META", "MOST_LINES", "NO_BATCH", "UNTRACED", "Place", "declared_at", "in_program", "repeated", "require"]
+__all__ = [
+    "META",
+    "MOST_LINES",
+    "NO_BATCH",
+    "UNTRACED",
+    "Place",
+    "declared_at",
+    "in_program",
+    "program_of",
+    "repeated",
+    "require",
+]
 
 MOST_LINES = 3
 
@@ -34,7 +45,7 @@ def in_program(look: Callable[[Program], Iterable[Place]]) -> Callable[[Deployme
     """A rule about the traced program: the first places that ``look`` finds, each line once."""
 
     def check(deployment: Deployment) -> list[Finding]:
-        program = Program.of(deployment)
+        program = program_of(deployment)
         if program is None:
             raise NotJudged("nothing can be traced")
         by_line: dict[source.Line | None, Place] = {}
@@ -51,6 +62,14 @@ def in_program(look: Callable[[Program], Iterable[Place]]) -> Callable[[Deployme
 
     check.__doc__ = look.__doc__
     return check
+
+
+def program_of(deployment: Deployment) -> Program | None:
+    """The traced program; None where nothing can be traced: the rule ``trace`` says why."""
+    try:
+        return deployment.program
+    except Exception:  # noqa: BLE001 - whatever the model raises while it is traced
+        return None
 
 
 def require(deployment: Deployment, name: str) -> None:

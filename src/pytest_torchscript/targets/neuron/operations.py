@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 
+from ..tools import Operation, Program, Value
 from .lint import Place
-from .program import Operation, Program
 
 __all__ = ["INTEGERS", "data_dependent", "integer_scatter_reduce", "operations"]
 
@@ -50,12 +50,12 @@ _INDEXING = ("index", "_unsafe_index", "index_put", "index_put_", "_index_put_im
 def data_dependent(program: Program) -> Iterator[Place]:
     """Operations whose result has a shape that values decide."""
     for operation in program.operations:
-        found = _depends_on_values(operation)
+        found = _depends_on_values(program, operation)
         if found is not None:
             yield Place(operation, *found)
 
 
-def _depends_on_values(operation: Operation) -> tuple[str, str] | None:
+def _depends_on_values(program: Program, operation: Operation) -> tuple[str, str] | None:
     """Why the shape of an operation's result depends on values, and the remedy; None where it does not."""
     name, inputs = operation.kind.removeprefix("aten::"), operation.inputs
     if name in _DATA_DEPENDENT:
@@ -63,17 +63,34 @@ def _depends_on_values(operation: Operation) -> tuple[str, str] | None:
         return f"the shape of what {called} gives depends on values", hint
     if name == "where" and len(inputs) == 1:
         return "where with one argument gives a shape that depends on values", _ALL_POSITIONS
-    if name in _INDEXING and any(index.dtype in (torch.bool, torch.uint8) for index in inputs[1].operation.inputs):
+    if name in _INDEXING and any(program.dtype(index) in (torch.bool, torch.uint8) for index in inputs[1].made_by.inputs):
         writes = "write with masked_fill(mask, value) or torch.where(mask, values, x)"
         message = "an index by a boolean mask becomes nonzero, whose shape depends on values"
         return message, writes if "put" in name else _ALL_POSITIONS
     # repeat_interleave takes (repeats, output_size), or (x, repeats, dim, output_size).
-    if name == "repeat_interleave" and inputs[-1].type == "NoneType" and not inputs[len(inputs) > 2].comes_from_sizes:
+    if name == "repeat_interleave" and inputs[-1].is_none and not _comes_from_sizes(inputs[len(inputs) > 2]):
         hint = "give the number of repeats as an int, or repeat before the model"
         return "repeat_interleave by values gives a shape that depends on them", hint
     if name == "one_hot" and inputs[1].constant == -1:
         return "one_hot without num_classes gives a shape that depends on values", "say how many: one_hot(x, num_classes)"
     return None
+
+
+def _comes_from_sizes(value: Value) -> bool:
+    """Whether a value comes from sizes and constants alone, as a number does that Python computed."""
+    seen: set[str] = set()
+    left = [value]
+    while left:
+        value = left.pop()
+        if value.name in seen:
+            continue
+        seen.add(value.name)
+        operation = value.made_by
+        if operation.kind in ("prim::Param", "prim::GetAttr"):
+            return False
+        if operation.kind != "aten::size":
+            left += operation.inputs
+    return True
 
 
 def integer_scatter_reduce(program: Program) -> Iterator[Place]:

@@ -63,12 +63,12 @@ _sort = operations(
 )
 # The tracer writes Python's floats as tensors of float64 without axes; they are not the model's.
 _float64 = values(
-    lambda value: value.dtype is torch.float64 and not value.is_scalar,
+    lambda program, value: program.dtype(value) is torch.float64 and not program.is_scalar(value),
     "float64, which the device does not compute in",
     "use float32",
 )
 _complex = values(
-    lambda value: value.dtype is not None and value.dtype.is_complex,
+    lambda program, value: (dtype := program.dtype(value)) is not None and dtype.is_complex,
     "complex, which the device does not know",
     "carry real and imaginary part as two tensors",
 )

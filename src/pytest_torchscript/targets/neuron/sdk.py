@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from ... import source
-from ...diagnosis.error_text import root_cause
 from ..base import Missing, Unsupported
 from ..deployment import Deployment
+from ..tools import root_cause
 
 __all__ = ["build", "build_inf1", "missing", "missing_inf1", "on_device", "probe", "run"]
 

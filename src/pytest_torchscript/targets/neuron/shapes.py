@@ -13,9 +13,8 @@ from ...nested import tensors
 from ...result import Finding, Status
 from ..base import NotJudged
 from ..deployment import Deployment
-from .lint import META
+from .lint import META, program_of
 from .operations import data_dependent
-from .program import Program
 
 __all__ = ["shape_varies"]
 
@@ -97,7 +96,7 @@ def _reported(deployment: Deployment, index: int, mine: _Step, theirs: _Step) ->
     """The finding about an operation of two shapes, unless another rule names its line."""
     again = _shape_log(deployment, deployment.inputs, index)
     line = again.line if again else None
-    program = Program.of(deployment)
+    program = program_of(deployment)
     named = [place.operation.line for place in data_dependent(program)] if program else []
     # An operation without a line is not the model's: its results come from a scripted part, unseen until returned.
     if named and (line is None or any(entry and (entry.file, entry.line) == (line.file, line.line) for entry in named)):

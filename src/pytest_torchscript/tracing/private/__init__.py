@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from . import declaring, export, graphs, process, scripts, tensors
 from .declaring import Name
-from .export import generated_sources, guard_location, modules_of_export, set_guard_location, tree_map
+from .export import (
+    SizeGuard,
+    forget_symbolic_operations,
+    generated_sources,
+    guard_location,
+    guards_on_sizes,
+    modules_of_export,
+    set_guard_location,
+    symbols_of_sizes,
+    tree_map,
+)
 from .graphs import graph_by_tracing, graph_under_way, inline, is_tracing, parse_schema, value_trace
 from .process import compilation_unit, function_modes, kept_executor, push_function_mode, script_enabled, scripted_as
 from .scripts import is_one_trace, with_tensors
@@ -34,15 +44,18 @@ __all__ = [
     "PARAMETERS",
     "REGISTRIES",
     "Name",
+    "SizeGuard",
     "buffers_of",
     "compilation_unit",
     "default_tolerances",
     "flop_counter",
+    "forget_symbolic_operations",
     "function_modes",
     "generated_sources",
     "graph_by_tracing",
     "graph_under_way",
     "guard_location",
+    "guards_on_sizes",
     "has_hooks",
     "inline",
     "is_one_trace",
@@ -56,6 +69,7 @@ __all__ = [
     "script_enabled",
     "scripted_as",
     "set_guard_location",
+    "symbols_of_sizes",
     "tree_map",
     "value_trace",
     "version_of",
