@@ -75,7 +75,7 @@ class Body:
 
 
 BODY = pytest.StashKey[Body]()
-"""On an item: what its body does, while it runs and afterwards."""
+"""On an item: what its body does, while it runs."""
 
 
 def calls_forward(item: pytest.Item) -> bool:

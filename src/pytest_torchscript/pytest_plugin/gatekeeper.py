@@ -113,12 +113,17 @@ class Gatekeeper:
             return (yield)
         item.stash.setdefault(_FOUND, [])
         self._failed_inside.discard(item.nodeid)
-        body = item.stash[BODY] = Body()
+        body = Body()
         # A class that is no module is never called as one: watching for it finds nothing.
         classes = [request.spec.model for request in asked if inspect.isclass(request.spec.model)]
         try:
             with body.watching(item, classes, keep_result=bool(asked)):
-                outcome = yield
+                item.stash[BODY] = body
+                try:
+                    outcome = yield
+                finally:
+                    # The item outlives its test, and must not keep the models alive.
+                    del item.stash[BODY]
         except BaseException as error:
             self._not_run(item, "the test itself", skipped=is_skip(error))
             raise
@@ -201,7 +206,7 @@ class Gatekeeper:
         """Run an unmarked test, and note what the marker would make of it; the test's own outcome stands."""
         from .discovering import candidates
 
-        body = item.stash[BODY] = Body()
+        body = Body()
         with body.watching(item, keep_result=False):
             outcome = yield
         if item.nodeid in self._failed_inside or unittest_error(item) or item.stash.get(_EXPLICIT, False):
@@ -290,11 +295,10 @@ class Gatekeeper:
     def _to_report(self, item: pytest.Item, report: pytest.TestReport) -> list[GateResult]:
         """The results that go with a report: those of the call, or what a failed setup or teardown makes of the gates."""
         if report.when == "teardown":
-            if not report.failed:
-                return []
             from .unjudged import torn_down
 
-            return [self._settings.judged(torn_down(result)) for result in item.stash.get(_REPORTED, []) if not result.failed]
+            reported, item.stash[_REPORTED] = item.stash.get(_REPORTED, []), []
+            return [self._settings.judged(torn_down(r)) for r in reported if not r.failed] if report.failed else []
         found: list[GateResult] = []
         if report.when == "call" or not report.passed:
             found, item.stash[_FOUND] = item.stash.get(_FOUND, []), []
