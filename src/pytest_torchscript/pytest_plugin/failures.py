@@ -38,7 +38,8 @@ def show(report: pytest.TestReport, error: BaseException, root: Path) -> None:
         crash.message = sendable(terminal.headline(error.result))
     if not isinstance(error, GateFailure):
         return
-    text = sendable("\n\n".join(map(terminal.failure_block, error.gates)))
+    blocks = "\n\n".join(map(terminal.failure_block, error.gates))
+    text = f"{error.msg}\n{sendable(blocks)}"
     entries = getattr(getattr(shown, "reprtraceback", None), "reprentries", ())
     if crash is None or not entries:
         # Another plugin, or a later pytest, shows failures in another way.
