@@ -295,10 +295,12 @@ class Gatekeeper:
     def _to_report(self, item: pytest.Item, report: pytest.TestReport) -> list[GateResult]:
         """The results that go with a report: those of the call, or what a failed setup or teardown makes of the gates."""
         if report.when == "teardown":
+            reported, item.stash[_REPORTED] = item.stash.get(_REPORTED, []), []
+            if not report.failed or not reported:
+                return []
             from .unjudged import torn_down
 
-            reported, item.stash[_REPORTED] = item.stash.get(_REPORTED, []), []
-            return [self._settings.judged(torn_down(r)) for r in reported if not r.failed] if report.failed else []
+            return [self._settings.judged(torn_down(r)) for r in reported if not r.failed]
         found: list[GateResult] = []
         if report.when == "call" or not report.passed:
             found, item.stash[_FOUND] = item.stash.get(_FOUND, []), []

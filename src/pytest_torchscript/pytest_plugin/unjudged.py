@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from .. import gate
+from ..diagnosis.remedies import remedy_for
 from ..result import GateResult, Outcome, Verdict
 from ..spec import GateSpec
 from .body import is_skip
@@ -32,6 +33,9 @@ def cut_off(request: Request, nodeid: str, error: BaseException, check: str = ""
     """The result of a gate that an exception ended: a fixture that failed or skipped, a timeout; ``check`` was under way."""
     during = f" in the check {check}" if check else ""
     reason = f"the gate was cut off{during}: {type(error).__name__}: {error}"
+    # A fixture may build the model as no release of its library does any more.
+    remedy = remedy_for(error_text=f"{type(error).__name__}: {error}") if isinstance(error, Exception) else None
+    reason += f"; {remedy.hint}" if remedy is not None else ""
     if isinstance(error, pytest.fail.Exception) and str(error).startswith("Timeout"):
         return GateResult(id=request.id, nodeid=nodeid, outcome=Outcome.CRASHED, reason=reason)
     if is_skip(error):
